@@ -1,0 +1,7 @@
+//! Traces every path that load balancers spread a target's traffic over, round after round, and tells
+//! Prometheus what it found.
+#![forbid(unsafe_code)]
+
+pub mod flow;
+pub mod probe;
+pub mod time;
