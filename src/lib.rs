@@ -4,4 +4,8 @@
 
 pub mod flow;
 pub mod probe;
+pub mod route;
+pub mod strategy;
 pub mod time;
+pub mod trace;
+pub mod tracer;

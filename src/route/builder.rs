@@ -1,0 +1,372 @@
+//! From observations to a graph, one TTL after the other.
+//!
+//! Decides what a missing answer stands for: a silent node where the flow was seen farther on, nothing where a rate
+//! limit hides the answer, the end of the route where nothing came from beyond.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use super::{
+    Balancing, Cell, Evidence, FlowEnd, FlowHop, FlowPath, Hop, Link, Node, Paths, Route, RttSummary,
+    diamond, miss_probability, probes_to_rule_out,
+};
+use crate::{
+    flow::FlowId,
+    probe::{MplsLabel, Ttl},
+};
+
+/// Chance of a missed second successor at which a node is said not to balance.
+const NO_BALANCING_EPSILON: f64 = 0.05;
+
+/// What tells the nodes of a hop apart. The order is the order of the nodes in the hop.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Address(IpAddr),
+    /// Silent, behind this node of the hop before; `None` is the source itself.
+    Silent(Option<usize>),
+}
+
+/// Where a flow is at one TTL.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Position {
+    /// At this node; at one of several where one flow met more than one.
+    Nodes(Vec<usize>),
+    /// Somewhere at this hop.
+    Unknown,
+}
+
+/// One flow on its way through the hops.
+struct Walk<'a> {
+    id: FlowId,
+    cells: &'a BTreeMap<Ttl, Cell>,
+    end: Option<FlowEnd>,
+    /// The last TTL at which the flow shows a node.
+    last: Option<Ttl>,
+    trail: Vec<Position>,
+}
+
+pub(super) fn build(evidence: &Evidence) -> Route {
+    let mut walks: Vec<_> = evidence
+        .flows()
+        .map(|(id, cells)| Walk::new(id, cells, evidence.end(id)))
+        .collect();
+    let (Some(first), Some(last)) = (
+        evidence.first_ttl(),
+        walks.iter().filter_map(|walk| walk.last).max(),
+    ) else {
+        return Route {
+            flows: walks.iter().map(Walk::path).collect(),
+            ..Route::default()
+        };
+    };
+
+    let mut route = Route::default();
+    for ttl in first.to(last) {
+        let keys = advance(&mut walks, ttl, evidence);
+        route.hops.push(hop(&walks, ttl, &keys, evidence));
+        if ttl > first {
+            route.links.extend(links(&walks, ttl));
+        }
+    }
+    judge_balancing(&mut route, &walks);
+    route.flows = walks.iter().map(Walk::path).collect();
+    route.paths = Paths::of(&route);
+    route.diamonds = diamond::find(&route);
+    route.flow_paths = distinct_paths(&walks, last);
+    route.confidence = confidence(&route, &walks);
+    route
+}
+
+impl<'a> Walk<'a> {
+    fn new(id: FlowId, cells: &'a BTreeMap<Ttl, Cell>, end: Option<FlowEnd>) -> Self {
+        let last = match end {
+            Some(FlowEnd::Reached(ttl) | FlowEnd::Loop(ttl)) => Some(ttl),
+            // A router that let the probe expire one hop earlier refuses it here from that same place.
+            Some(FlowEnd::Refused(ttl)) => {
+                let refuser = cells.get(&ttl).and_then(Cell::refusal).map(|answer| answer.from);
+                let before = ttl
+                    .previous()
+                    .filter(|before| cells.get(before).and_then(Cell::address) == refuser);
+                before.or(Some(ttl))
+            }
+            None => cells
+                .iter()
+                .rev()
+                .find(|(_, cell)| !cell.answers.is_empty())
+                .map(|(&ttl, _)| ttl),
+        };
+        Self {
+            id,
+            cells,
+            end,
+            last,
+            trail: Vec::new(),
+        }
+    }
+
+    fn passes(&self, ttl: Ttl) -> bool {
+        self.last.is_some_and(|last| ttl <= last)
+    }
+
+    fn reached(&self) -> bool {
+        matches!(self.end, Some(FlowEnd::Reached(_)))
+    }
+
+    /// The keys of what the flow met at a TTL; `None` where that is not known.
+    fn keys(&self, ttl: Ttl, evidence: &Evidence) -> Option<BTreeSet<Key>> {
+        let cell = self.cells.get(&ttl)?;
+        if !cell.answers.is_empty() {
+            return Some(
+                cell.answers
+                    .iter()
+                    .map(|answer| Key::Address(answer.from))
+                    .collect(),
+            );
+        }
+        if evidence.has_limit(ttl) {
+            return None;
+        }
+        match self.trail.last() {
+            None => Some(BTreeSet::from([Key::Silent(None)])),
+            Some(Position::Nodes(nodes)) => Some(nodes.iter().map(|&node| Key::Silent(Some(node))).collect()),
+            Some(Position::Unknown) => None,
+        }
+    }
+
+    fn path(&self) -> FlowPath {
+        let asked = self
+            .cells
+            .iter()
+            .filter(|&(&ttl, _)| self.end.is_none() || self.passes(ttl));
+        FlowPath {
+            id: self.id,
+            reached: self.reached(),
+            hops: asked
+                .map(|(&ttl, cell)| FlowHop {
+                    ttl,
+                    address: cell.address(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Takes every flow one hop further and returns the keys of the nodes there.
+fn advance(walks: &mut [Walk<'_>], ttl: Ttl, evidence: &Evidence) -> Vec<Key> {
+    let met: Vec<_> = walks
+        .iter()
+        .map(|walk| {
+            if walk.passes(ttl) {
+                walk.keys(ttl, evidence)
+            } else {
+                None
+            }
+        })
+        .collect();
+    let keys: Vec<_> = met
+        .iter()
+        .flatten()
+        .flatten()
+        .copied()
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    for (walk, met) in walks.iter_mut().zip(met) {
+        walk.trail.push(match met {
+            Some(met) => Position::Nodes(
+                met.iter()
+                    .filter_map(|key| keys.binary_search(key).ok())
+                    .collect(),
+            ),
+            None => Position::Unknown,
+        });
+    }
+    keys
+}
+
+fn hop(walks: &[Walk<'_>], ttl: Ttl, keys: &[Key], evidence: &Evidence) -> Hop {
+    let counted = || {
+        let cells = walks.iter().filter(|walk| walk.end.is_none() || walk.passes(ttl));
+        cells.filter_map(|walk| walk.cells.get(&ttl))
+    };
+    let nodes = keys.iter().enumerate().map(|(index, key)| {
+        let flows = walks.iter().filter(
+            |walk| matches!(walk.trail.last(), Some(Position::Nodes(nodes)) if nodes.contains(&index)),
+        );
+        let flows = u32::try_from(flows.count()).unwrap_or(u32::MAX);
+        match *key {
+            Key::Address(address) => answering_node(address, flows, ttl, counted(), evidence),
+            Key::Silent(_) => silent_node(flows),
+        }
+    });
+    Hop {
+        ttl,
+        probes_sent: counted().map(|cell| cell.sent).sum(),
+        replies_received: counted()
+            .map(|cell| u32::try_from(cell.answers.len()).unwrap_or(u32::MAX))
+            .sum(),
+        nodes: nodes.collect(),
+    }
+}
+
+fn answering_node<'a>(
+    address: IpAddr,
+    flows: u32,
+    ttl: Ttl,
+    cells: impl Iterator<Item = &'a Cell>,
+    evidence: &Evidence,
+) -> Node {
+    let answers: Vec<_> = cells
+        .flat_map(|cell| &cell.answers)
+        .filter(|answer| answer.from == address)
+        .collect();
+    let mpls: Option<&Vec<MplsLabel>> = answers
+        .iter()
+        .rev()
+        .map(|answer| &answer.mpls)
+        .find(|mpls| !mpls.is_empty());
+    Node {
+        address: Some(address),
+        destination: answers.iter().any(|answer| answer.kind.is_destination()),
+        replies: u32::try_from(answers.len()).unwrap_or(u32::MAX),
+        flows,
+        rtt: RttSummary::of(answers.iter().map(|answer| answer.rtt).collect()),
+        balancing: Balancing::Unknown,
+        rate_limited: evidence.is_limited(ttl, address),
+        nat: answers.iter().any(|answer| answer.nat),
+        mpls: mpls.cloned().unwrap_or_default(),
+    }
+}
+
+const fn silent_node(flows: u32) -> Node {
+    Node {
+        address: None,
+        destination: false,
+        replies: 0,
+        flows,
+        rtt: None,
+        balancing: Balancing::Unknown,
+        rate_limited: false,
+        nat: false,
+        mpls: Vec::new(),
+    }
+}
+
+/// The links into the hop at `ttl`, to which all walks have just come.
+fn links(walks: &[Walk<'_>], ttl: Ttl) -> Vec<Link> {
+    let Some(before) = ttl.previous() else {
+        return Vec::new();
+    };
+    let mut seen: BTreeMap<(usize, usize), u32> = BTreeMap::new();
+    let mut zone: BTreeSet<(usize, usize)> = BTreeSet::new();
+    for walk in walks {
+        let [.., Position::Nodes(from), Position::Nodes(to)] = walk.trail.as_slice() else {
+            continue;
+        };
+        if let ([from], [to]) = (from.as_slice(), to.as_slice()) {
+            *seen.entry((*from, *to)).or_default() += 1;
+        } else {
+            zone.extend(from.iter().flat_map(|&from| to.iter().map(move |&to| (from, to))));
+        }
+    }
+    let observed = seen.iter().map(|(&ends, &flows)| (ends, flows, false));
+    let product = zone
+        .iter()
+        .filter(|ends| !seen.contains_key(ends))
+        .map(|&ends| (ends, 0, true));
+    let mut links: Vec<_> = observed
+        .chain(product)
+        .map(|((from, to), flows, per_packet)| Link {
+            ttl: before,
+            from,
+            to,
+            flows,
+            per_packet,
+        })
+        .collect();
+    links.sort_unstable();
+    links
+}
+
+/// Successors of each node of each hop, and how many flows were seen to choose among them.
+fn choices(route: &Route) -> impl Iterator<Item = (usize, usize, Vec<&Link>)> {
+    let mut out: BTreeMap<(Ttl, usize), Vec<&Link>> = BTreeMap::new();
+    for link in &route.links {
+        out.entry((link.ttl, link.from)).or_default().push(link);
+    }
+    let first = route.hops.first().map_or(Ttl::MIN, |hop| hop.ttl);
+    out.into_iter()
+        .map(move |((ttl, node), links)| (usize::from(ttl.get() - first.get()), node, links))
+}
+
+fn judge_balancing(route: &mut Route, walks: &[Walk<'_>]) {
+    let enough = probes_to_rule_out(1, NO_BALANCING_EPSILON);
+    let mut verdicts = Vec::new();
+    for (hop, node, links) in choices(route) {
+        let flows: u32 = links.iter().map(|link| link.flows).sum();
+        // The flow sat at one node here and met several behind it: that node deals out packet by packet.
+        let per_packet = walks.iter().any(|walk| {
+            matches!(walk.trail.get(hop..hop + 2), Some([Position::Nodes(from), Position::Nodes(to)])
+                if from.as_slice() == [node] && to.len() > 1)
+        });
+        verdicts.push((
+            hop,
+            node,
+            match links.len() {
+                _ if per_packet => Balancing::PerPacket,
+                1 if flows >= enough => Balancing::None,
+                0 | 1 => Balancing::Unknown,
+                _ if links.iter().all(|link| !link.per_packet) => Balancing::PerFlow,
+                _ => Balancing::Unknown,
+            },
+        ));
+    }
+    for (hop, node, balancing) in verdicts {
+        if let Some(node) = route.hops.get_mut(hop).and_then(|hop| hop.nodes.get_mut(node)) {
+            node.balancing = balancing;
+        }
+    }
+}
+
+/// Distinct trails of the flows that came all the way; where none reached the destination, of those that came farthest.
+fn distinct_paths(walks: &[Walk<'_>], last: Ttl) -> u32 {
+    let reached = walks.iter().any(Walk::reached);
+    let whole = walks.iter().filter(|walk| {
+        if reached {
+            walk.reached()
+        } else {
+            walk.last == Some(last)
+        }
+    });
+    let trails: BTreeSet<_> = whole
+        .map(|walk| {
+            walk.trail
+                .iter()
+                .take_while(|position| **position != Position::Unknown)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    // A trail that breaks off is no path of its own where a whole one begins with it.
+    let distinct = trails.iter().filter(|trail| {
+        !trails
+            .iter()
+            .any(|other| other.len() > trail.len() && other.starts_with(trail))
+    });
+    u32::try_from(distinct.count()).unwrap_or(u32::MAX)
+}
+
+/// One minus the sum of the chances that a node has one successor more than was seen (union bound over the nodes).
+fn confidence(route: &Route, walks: &[Walk<'_>]) -> Option<f64> {
+    let first_hop = route.hops.first()?;
+    let known = walks
+        .iter()
+        .filter(|walk| matches!(walk.trail.first(), Some(Position::Nodes(_))))
+        .count();
+    let at_source = miss_probability(first_hop.nodes.len(), u32::try_from(known).unwrap_or(u32::MAX));
+    let behind: f64 = choices(route)
+        .map(|(_, _, links)| miss_probability(links.len(), links.iter().map(|link| link.flows).sum()))
+        .sum();
+    Some((1.0 - at_source - behind).max(0.0))
+}

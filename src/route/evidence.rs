@@ -1,0 +1,214 @@
+//! What was asked and what was answered, per flow and TTL: the raw material of a route.
+//!
+//! Knows single observations. That a star may be a silent router or a lost reply is for the builder to weigh.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use crate::{
+    flow::FlowId,
+    probe::{MplsLabel, ReplyKind, Ttl},
+};
+
+/// One answer to one probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Who answered.
+    pub from: IpAddr,
+    /// What was answered.
+    pub kind: ReplyKind,
+    /// Round-trip time.
+    pub rtt: Duration,
+    /// Whether a NAT rewrote the probe on its way.
+    pub nat: bool,
+    /// The label stack reported.
+    pub mpls: Vec<MplsLabel>,
+}
+
+/// All that is known of one flow at one TTL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// Packets sent.
+    pub sent: u32,
+    /// Answers, in the order of their arrival.
+    pub answers: Vec<Answer>,
+    /// Whether every attempt was made and its wait is over without an answer.
+    pub silent: bool,
+}
+
+impl Cell {
+    /// The address of the first answer.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.answers.first().map(|answer| answer.from)
+    }
+
+    /// Whether the destination answered here.
+    #[must_use]
+    pub fn reached(&self) -> bool {
+        self.answers.iter().any(|answer| answer.kind.is_destination())
+    }
+
+    /// The answer that refused to carry the probe further, if there was one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Answer> {
+        self.answers
+            .iter()
+            .find(|answer| matches!(answer.kind, ReplyKind::Unreachable { .. }))
+    }
+}
+
+/// Where and how a flow ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowEnd {
+    /// The destination answered at this TTL, and at none before.
+    Reached(Ttl),
+    /// A router refused to carry it further; it was first refused at this TTL.
+    Refused(Ttl),
+    /// It came back to a node it had passed; the TTL at which it did.
+    Loop(Ttl),
+}
+
+impl FlowEnd {
+    /// The last TTL at which the flow says anything about the route.
+    #[must_use]
+    pub const fn ttl(self) -> Ttl {
+        match self {
+            Self::Reached(ttl) | Self::Refused(ttl) | Self::Loop(ttl) => ttl,
+        }
+    }
+}
+
+/// All observations of one trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    flows: BTreeMap<FlowId, BTreeMap<Ttl, Cell>>,
+    rate_limited: BTreeSet<(Ttl, IpAddr)>,
+}
+
+impl Evidence {
+    /// Notes that a packet was sent.
+    pub fn sent(&mut self, flow: FlowId, ttl: Ttl) {
+        self.cell_mut(flow, ttl).sent += 1;
+    }
+
+    /// Takes back that a packet was sent: the kernel refused it.
+    pub fn unsent(&mut self, flow: FlowId, ttl: Ttl) {
+        let cell = self.cell_mut(flow, ttl);
+        cell.sent = cell.sent.saturating_sub(1);
+    }
+
+    /// Notes an answer. A flow and TTL that has one is no longer silent.
+    pub fn answered(&mut self, flow: FlowId, ttl: Ttl, answer: Answer) {
+        let cell = self.cell_mut(flow, ttl);
+        cell.silent = false;
+        cell.answers.push(answer);
+    }
+
+    /// Notes that a flow got no answer at a TTL in all its attempts.
+    pub fn silent(&mut self, flow: FlowId, ttl: Ttl) {
+        let cell = self.cell_mut(flow, ttl);
+        cell.silent = cell.answers.is_empty();
+    }
+
+    /// Notes that a node at a hop limits its answers.
+    pub fn limits(&mut self, ttl: Ttl, address: IpAddr) {
+        self.rate_limited.insert((ttl, address));
+    }
+
+    /// Whether the node at this hop is known to limit its answers.
+    #[must_use]
+    pub fn is_limited(&self, ttl: Ttl, address: IpAddr) -> bool {
+        self.rate_limited.contains(&(ttl, address))
+    }
+
+    /// Whether any node at this hop is known to limit its answers.
+    #[must_use]
+    pub fn has_limit(&self, ttl: Ttl) -> bool {
+        self.rate_limited.iter().any(|&(at, _)| at == ttl)
+    }
+
+    /// What is known of a flow at a TTL.
+    #[must_use]
+    pub fn cell(&self, flow: FlowId, ttl: Ttl) -> Option<&Cell> {
+        self.flows.get(&flow)?.get(&ttl)
+    }
+
+    /// The flows in the order of their ids, each with its cells by TTL.
+    pub fn flows(&self) -> impl Iterator<Item = (FlowId, &BTreeMap<Ttl, Cell>)> {
+        self.flows.iter().map(|(&flow, cells)| (flow, cells))
+    }
+
+    /// The cells of one TTL, in the order of the flows.
+    pub fn at(&self, ttl: Ttl) -> impl Iterator<Item = (FlowId, &Cell)> {
+        self.flows
+            .iter()
+            .filter_map(move |(&flow, cells)| Some((flow, cells.get(&ttl)?)))
+    }
+
+    /// The TTLs at which a flow got no answer.
+    pub fn silent_at(&self, flow: FlowId) -> impl Iterator<Item = Ttl> {
+        self.flows
+            .get(&flow)
+            .into_iter()
+            .flatten()
+            .filter(|(_, cell)| cell.silent)
+            .map(|(&ttl, _)| ttl)
+    }
+
+    /// The nearest TTL asked.
+    #[must_use]
+    pub fn first_ttl(&self) -> Option<Ttl> {
+        self.flows
+            .values()
+            .filter_map(|cells| cells.keys().next().copied())
+            .min()
+    }
+
+    /// Where a flow ended, as far as its answers tell.
+    #[must_use]
+    pub fn end(&self, flow: FlowId) -> Option<FlowEnd> {
+        let cells = self.flows.get(&flow)?;
+        for (&ttl, cell) in cells {
+            if cell.reached() {
+                return Some(FlowEnd::Reached(ttl));
+            }
+            if cell.refusal().is_some() {
+                return Some(FlowEnd::Refused(ttl));
+            }
+        }
+        looping(cells).map(FlowEnd::Loop)
+    }
+
+    /// The farthest TTL at which a flow was answered.
+    #[must_use]
+    pub fn last_answer(&self, flow: FlowId) -> Option<Ttl> {
+        let cells = self.flows.get(&flow)?;
+        cells
+            .iter()
+            .rev()
+            .find(|(_, cell)| !cell.answers.is_empty())
+            .map(|(&ttl, _)| ttl)
+    }
+
+    fn cell_mut(&mut self, flow: FlowId, ttl: Ttl) -> &mut Cell {
+        self.flows.entry(flow).or_default().entry(ttl).or_default()
+    }
+}
+
+/// Times an address may answer along one flow before the flow is said to go round in circles. Twice is no proof: a router that
+/// forwards packets of TTL 0, or a route that changed meanwhile, shows an address twice.
+const LOOP_SIGHTINGS: usize = 3;
+
+/// The TTL at which a flow saw one address for the third time.
+fn looping(cells: &BTreeMap<Ttl, Cell>) -> Option<Ttl> {
+    let mut seen: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    cells.iter().find_map(|(&ttl, cell)| {
+        let sightings = seen.entry(cell.address()?).or_default();
+        *sightings += 1;
+        (*sightings >= LOOP_SIGHTINGS).then_some(ttl)
+    })
+}

@@ -1,0 +1,385 @@
+//! The engine that traces one target: sans-IO and deterministic.
+//!
+//! Knows no socket, no clock and no byte of wire format: probes come out as values, replies and the time come in as
+//! arguments. The same engine runs on raw sockets and in the simulation. How probes are chosen is the policy's business
+//! (`fixed`, and what follows it); sending them at a bounded rate, repeating and giving them up is mechanism, and here.
+//!
+//! Five verbs drive it. After each call of another verb, call [`Tracer::poll_transmit`] until it returns `None`, then
+//! ask [`Tracer::poll_timeout`] when to come back. Spurious calls do nothing.
+
+mod control;
+mod fixed;
+mod pacing;
+mod policy;
+mod queries;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use self::{
+    fixed::Fixed,
+    policy::{Ending, Plan, Policy},
+    queries::{Expired, Patience, Queries, QueryId},
+};
+pub use self::{pacing::Pacer, queries::Reason};
+use crate::{
+    flow::FlowSequence,
+    probe::{Probe, ProbeId, Reply, Template, Ttl},
+    route::{Answer, Evidence, Route},
+    strategy::Strategy,
+    time::Time,
+    trace::{StopReason, Trace},
+};
+
+/// Shortest time after which a probe is repeated: replies of slow control planes come late, and a repeat of an
+/// answered probe is a wasted packet.
+const RETRY_MIN: Duration = Duration::from_millis(220);
+/// What a retry allows on top of twice the slowest answer seen.
+const RETRY_MARGIN: Duration = Duration::from_millis(100);
+/// Shortest time after which a node is called silent although nodes beyond it answer.
+const VERDICT_MIN: Duration = Duration::from_millis(650);
+
+/// What a trace is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// How probes are chosen.
+    pub strategy: Strategy,
+    /// Confidence that the route found is whole, between 0 and 1; `fixed` only reports what it reached.
+    pub confidence: f64,
+    /// Nearest TTL asked.
+    pub first_ttl: Ttl,
+    /// Farthest TTL asked.
+    pub max_ttl: Ttl,
+    /// How long a reply is accepted.
+    pub timeout: Duration,
+    /// Packets sent for one question before it counts as unanswered, at least 1.
+    pub attempts: u8,
+    /// Silent hops in a row after which a flow is given up, at least 1.
+    pub gap_limit: u8,
+    /// Most packets sent.
+    pub max_probes: u32,
+    /// Flows of strategy `fixed`.
+    pub flows: u16,
+    /// Packets a second.
+    pub pps: u32,
+    /// Packets sent at once after a pause.
+    pub burst: u32,
+    /// Longest duration; `None` for no bound.
+    pub time_limit: Option<Duration>,
+    /// The flows of this target in the order in which they are used.
+    pub flow_sequence: FlowSequence,
+}
+
+/// A point in time at which something is due, and what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    /// When.
+    pub at: Time,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a packet could not be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendFailure {
+    /// No room for it at the moment: it is to be tried again.
+    Busy,
+    /// The kernel will not send to this destination; the text says why.
+    Refused(String),
+}
+
+/// What happens in a trace that its owner may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The trace is over: [`Tracer::into_trace`] has the result.
+    Finished(StopReason),
+}
+
+/// One trace in progress.
+pub struct Tracer {
+    settings: Settings,
+    policy: Box<dyn Policy>,
+    evidence: Evidence,
+    queries: Queries,
+    pacer: Pacer,
+    started: Time,
+    now: Time,
+    slowest: Option<Duration>,
+    /// Farthest TTL that anything answered at.
+    farthest: Option<Ttl>,
+    probes_sent: u32,
+    replies_received: u32,
+    /// A limit was met: nothing new is sent, what is in flight is awaited.
+    closing: Option<Ending>,
+    finished: Option<Ending>,
+    reported: bool,
+}
+
+impl Tracer {
+    /// Begins a trace. Nothing is sent before [`Tracer::poll_transmit`] is called.
+    #[must_use]
+    pub fn new(settings: Settings, now: Time) -> Self {
+        let policy: Box<dyn Policy> = match settings.strategy {
+            // The two detection algorithms are policies of their own and not here yet: configuration refuses them.
+            Strategy::Fixed | Strategy::Mda | Strategy::MdaLite => Box::new(Fixed::new()),
+        };
+        let mut tracer = Self {
+            pacer: Pacer::new(settings.pps, settings.burst, now),
+            policy,
+            evidence: Evidence::default(),
+            queries: Queries::default(),
+            started: now,
+            now,
+            slowest: None,
+            farthest: None,
+            probes_sent: 0,
+            replies_received: 0,
+            closing: None,
+            finished: None,
+            reported: false,
+            settings,
+        };
+        tracer.consult(|policy, plan| policy.start(plan));
+        tracer
+    }
+
+    /// The next probe to put on the wire now; `None` when there is nothing to send yet.
+    ///
+    /// Every probe that comes out counts as sent, until [`Tracer::handle_send_failure`] takes it back.
+    pub fn poll_transmit(&mut self, now: Time) -> Option<Probe> {
+        self.now = now;
+        if self.finished.is_some() || !self.pacer.ready(now) {
+            return None;
+        }
+        let query = self.queries.next()?;
+        if self.probes_sent >= self.settings.max_probes {
+            let detail = format!("max_probes {} were sent", self.settings.max_probes);
+            self.close(Ending {
+                reason: StopReason::ProbeLimit,
+                detail: Some(detail),
+            });
+            return None;
+        }
+        let (flow, ttl) = self.queries.get(query).map(|query| (query.flow, query.ttl))?;
+        let id = self.queries.sent(query, now, self.patience())?;
+        self.pacer.take(now);
+        self.evidence.sent(flow, ttl);
+        self.probes_sent += 1;
+        Some(Probe { id, flow, ttl })
+    }
+
+    /// Takes back a probe that could not be sent.
+    pub fn handle_send_failure(&mut self, probe: ProbeId, failure: SendFailure) {
+        let Some(sent) = self.queries.refused(probe) else {
+            return;
+        };
+        self.evidence.unsent(sent.flow, sent.ttl);
+        self.probes_sent = self.probes_sent.saturating_sub(1);
+        if let SendFailure::Refused(detail) = failure {
+            self.finish(Ending {
+                reason: StopReason::SendFailed,
+                detail: Some(detail),
+            });
+        }
+    }
+
+    /// Takes in the reply to one of this trace's probes. A second reply to the same probe, or one that comes later than
+    /// `timeout`, does nothing.
+    pub fn handle_reply(&mut self, now: Time, reply: Reply) {
+        self.now = now;
+        if self.finished.is_some() || reply.rtt > self.settings.timeout {
+            return;
+        }
+        let Some(sent) = self.queries.answered(reply.probe) else {
+            return;
+        };
+        let Reply {
+            from,
+            kind,
+            rtt,
+            nat,
+            mpls,
+            ..
+        } = reply;
+        self.replies_received += 1;
+        self.slowest = self.slowest.max(Some(rtt));
+        self.farthest = self.farthest.max(Some(sent.ttl));
+        self.evidence.answered(
+            sent.flow,
+            sent.ttl,
+            Answer {
+                from,
+                kind,
+                rtt,
+                nat,
+                mpls,
+            },
+        );
+        self.consult(|policy, plan| policy.on_answer(sent.flow, sent.ttl, plan));
+        self.settle(now);
+    }
+
+    /// Does what is due: repeats and gives up what was not answered, ends a trace at its time limit.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.now = now;
+        if self.finished.is_some() {
+            return;
+        }
+        if self.time_limit().is_some_and(|limit| limit <= now) {
+            self.finish(Ending {
+                reason: StopReason::TimeLimit,
+                detail: None,
+            });
+            return;
+        }
+        while let Some(expired) = self.queries.expired(now) {
+            if let Expired::OutOfAttempts(query) = expired {
+                self.judge(query, now);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// When [`Tracer::handle_timeout`] or [`Tracer::poll_transmit`] has to be called next, and why; `None` when the trace
+    /// is over.
+    #[must_use]
+    pub fn poll_timeout(&mut self) -> Option<Deadline> {
+        if self.finished.is_some() {
+            return None;
+        }
+        let pace = self.queries.next().map(|_| Deadline {
+            at: self.pacer.next(),
+            reason: Reason::Pace,
+        });
+        let silence = self.queries.next_deadline().and_then(|(at, query)| {
+            let query = self.queries.get(query)?;
+            Some(Deadline {
+                at,
+                reason: Reason::Silence {
+                    flow: query.flow,
+                    ttl: query.ttl,
+                },
+            })
+        });
+        let limit = self.time_limit().map(|at| Deadline {
+            at,
+            reason: Reason::TimeLimit,
+        });
+        [pace, silence, limit].into_iter().flatten().min()
+    }
+
+    /// The next event; `None` when there is none.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let reason = self.finished.as_ref()?.reason;
+        (!std::mem::replace(&mut self.reported, true)).then_some(Event::Finished(reason))
+    }
+
+    /// The result, also of a trace that is not over yet. `template` names the addresses that the probes carried.
+    #[must_use]
+    pub fn into_trace(self, template: &Template) -> Trace {
+        let ending = self.finished.or(self.closing);
+        let ending = ending.unwrap_or(Ending {
+            reason: StopReason::TimeLimit,
+            detail: Some("interrupted".into()),
+        });
+        Trace {
+            destination: template.destination,
+            source: template.source,
+            protocol: template.protocol,
+            strategy: self.settings.strategy,
+            confidence: self.settings.confidence,
+            duration: self.now.since(self.started),
+            stop_reason: ending.reason,
+            detail: ending.detail,
+            probes_sent: self.probes_sent,
+            replies_received: self.replies_received,
+            route: Route::build(&self.evidence),
+        }
+    }
+
+    /// Judges a query out of attempts. Where anything as far away has answered, the round-trip times seen tell how long
+    /// to wait; where nothing has, what lies there may just be slow, and only the time-out decides.
+    fn judge(&mut self, query: QueryId, now: Time) {
+        let patience = self.patience();
+        let timeout = self.settings.timeout;
+        let Some((flow, ttl, adaptive, last)) = self.queries.get(query).map(|query| {
+            (
+                query.flow,
+                query.ttl,
+                query.verdict_at(patience, timeout),
+                query.timeout_at(timeout),
+            )
+        }) else {
+            return;
+        };
+        let overtaken = self.farthest.is_some_and(|farthest| farthest >= ttl);
+        let verdict = if overtaken { adaptive } else { last };
+        if now < verdict {
+            // Look again after a retry's time: an answer from farther away may have come meanwhile.
+            let next = if overtaken {
+                verdict
+            } else {
+                verdict.min(now + patience.retry)
+            };
+            self.queries.wait_until(query, next);
+            return;
+        }
+        self.queries.settle(query);
+        self.evidence.silent(flow, ttl);
+        self.consult(|policy, plan| policy.on_silence(flow, ttl, plan));
+    }
+
+    /// Ends the trace if nothing is left to do.
+    fn settle(&mut self, _now: Time) {
+        if self.finished.is_some() || !self.queries.is_idle() {
+            return;
+        }
+        if let Some(ending) = self.closing.take() {
+            self.finish(ending);
+            return;
+        }
+        let ending = self.consult(|policy, plan| policy.on_idle(plan));
+        if self.queries.is_idle() {
+            self.finish(ending);
+        }
+    }
+
+    /// Sends nothing more; the trace ends when what is in flight is settled.
+    fn close(&mut self, ending: Ending) {
+        self.queries.withdraw_unsent();
+        self.closing = Some(ending);
+        self.settle(self.now);
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        self.finished = Some(ending);
+    }
+
+    fn consult<T>(&mut self, ask: impl FnOnce(&mut dyn Policy, &mut Plan<'_>) -> T) -> T {
+        let mut plan = Plan {
+            settings: &self.settings,
+            evidence: &mut self.evidence,
+            queries: &mut self.queries,
+        };
+        let answer = ask(self.policy.as_mut(), &mut plan);
+        if self.closing.is_some() {
+            self.queries.withdraw_unsent();
+        }
+        answer
+    }
+
+    fn patience(&self) -> Patience {
+        let adaptive = self.slowest.unwrap_or_default() * 2 + RETRY_MARGIN;
+        let retry = adaptive.max(RETRY_MIN).min(self.settings.timeout);
+        Patience {
+            retry,
+            verdict: VERDICT_MIN.max(retry),
+        }
+    }
+
+    fn time_limit(&self) -> Option<Time> {
+        Some(self.started + self.settings.time_limit?)
+    }
+}

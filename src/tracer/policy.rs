@@ -1,0 +1,62 @@
+//! What a strategy sees and may ask for: the seam between policy and mechanism.
+//!
+//! A policy decides which flows to ask at which TTL. It never sees packets, retries, pacing or time-outs: it is told
+//! when an answer came and when all attempts stayed without one.
+
+use std::net::IpAddr;
+
+use super::{Settings, queries::Queries};
+use crate::{flow::FlowId, probe::Ttl, route::Evidence, trace::StopReason};
+
+/// A way of choosing probes. All calls see the same evidence as the route will be built from.
+pub(super) trait Policy: Send {
+    /// Asks the first questions.
+    fn start(&mut self, plan: &mut Plan<'_>);
+
+    /// An answer came for this flow at this TTL; the evidence has it already.
+    fn on_answer(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>);
+
+    /// All attempts of this flow at this TTL stayed without an answer.
+    fn on_silence(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>);
+
+    /// Nothing is left to send or to wait for. Unless more is asked now, the trace ends; the answer says why.
+    fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending;
+}
+
+/// Why a trace is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) reason: StopReason,
+    pub(super) detail: Option<String>,
+}
+
+/// What a policy can read and order.
+pub(super) struct Plan<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) evidence: &'a mut Evidence,
+    pub(super) queries: &'a mut Queries,
+}
+
+impl Plan<'_> {
+    /// Asks a flow at a TTL, with all attempts, unless that was asked before.
+    pub(super) fn ask(&mut self, flow: FlowId, ttl: Ttl) {
+        if !self.queries.knows(flow, ttl) {
+            self.queries.ask(flow, ttl, self.settings.attempts);
+        }
+    }
+
+    /// Asks a flow at a TTL once more, with a single attempt, whatever was asked before.
+    pub(super) fn repeat(&mut self, flow: FlowId, ttl: Ttl) {
+        self.queries.ask(flow, ttl, 1);
+    }
+
+    /// Stops asking a flow beyond a TTL.
+    pub(super) fn withdraw_beyond(&mut self, flow: FlowId, ttl: Ttl) {
+        self.queries.withdraw_beyond(flow, ttl);
+    }
+
+    /// Notes that a node limits its answers.
+    pub(super) fn limits(&mut self, ttl: Ttl, address: IpAddr) {
+        self.evidence.limits(ttl, address);
+    }
+}

@@ -1,0 +1,297 @@
+//! What was asked and is not yet settled: attempts, waits, and the deadlines that go with them.
+//!
+//! A query is one flow at one TTL, asked until it is answered or its attempts are used up. Mechanism only: which
+//! queries there are is the policy's business.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+    time::Duration,
+};
+
+use crate::{
+    flow::FlowId,
+    probe::{ProbeId, Ttl},
+    time::Time,
+};
+
+/// Names a query within one trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct QueryId(u32);
+
+#[derive(Clone, Debug)]
+pub(super) struct Query {
+    pub(super) flow: FlowId,
+    pub(super) ttl: Ttl,
+    state: State,
+    attempts_left: u8,
+    first_sent: Option<Time>,
+    last_sent: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Waiting for its turn to be sent.
+    Queued,
+    /// Sent; the deadline says what happens if no answer comes.
+    Waiting(Time),
+    /// Answered, given up or withdrawn.
+    Settled,
+}
+
+/// A packet that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) query: QueryId,
+    pub(super) flow: FlowId,
+    pub(super) ttl: Ttl,
+    pub(super) answered: bool,
+}
+
+/// What a deadline is for: a debug log can say what a trace waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The rate bound lets the next packet go.
+    Pace,
+    /// A probe was not answered for long enough to be repeated, or to be given up.
+    Silence {
+        /// The flow asked.
+        flow: FlowId,
+        /// The TTL asked.
+        ttl: Ttl,
+    },
+    /// The trace has to end.
+    TimeLimit,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pace => f.write_str("the rate bound"),
+            Self::Silence { flow, ttl } => write!(f, "an answer to flow {flow} at TTL {ttl}"),
+            Self::TimeLimit => f.write_str("the time limit"),
+        }
+    }
+}
+
+/// How long to wait for an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// From sending an attempt to sending the next.
+    pub(super) retry: Duration,
+    /// From the first attempt to giving up, at least.
+    pub(super) verdict: Duration,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queries {
+    all: Vec<Query>,
+    queue: VecDeque<QueryId>,
+    deadlines: BTreeSet<(Time, QueryId)>,
+    by_cell: BTreeMap<(FlowId, Ttl), Vec<QueryId>>,
+    packets: Vec<Sent>,
+}
+
+impl Queries {
+    /// Adds a query to the end of the queue.
+    pub(super) fn ask(&mut self, flow: FlowId, ttl: Ttl, attempts: u8) {
+        let Ok(id) = u32::try_from(self.all.len()).map(QueryId) else {
+            return;
+        };
+        self.all.push(Query {
+            flow,
+            ttl,
+            state: State::Queued,
+            attempts_left: attempts.max(1),
+            first_sent: None,
+            last_sent: Time::ZERO,
+        });
+        self.queue.push_back(id);
+        self.by_cell.entry((flow, ttl)).or_default().push(id);
+    }
+
+    /// Whether this flow was, or is about to be, asked at this TTL.
+    pub(super) fn knows(&self, flow: FlowId, ttl: Ttl) -> bool {
+        self.by_cell
+            .get(&(flow, ttl))
+            .is_some_and(|queries| !queries.is_empty())
+    }
+
+    /// Forgets what of a flow is asked beyond a TTL: unsent queries vanish as if never asked, sent ones are not repeated.
+    pub(super) fn withdraw_beyond(&mut self, flow: FlowId, ttl: Ttl) {
+        let beyond: Vec<_> = self
+            .by_cell
+            .range((flow, ttl.next())..=(flow, Ttl::MAX))
+            .map(|(&cell, _)| cell)
+            .collect();
+        for cell in beyond.into_iter().filter(|&(_, at)| at > ttl) {
+            let mut queries = self.by_cell.remove(&cell).unwrap_or_default();
+            for &id in &queries {
+                self.settle(id);
+            }
+            queries.retain(|&id| !self.is_unsent(id));
+            if !queries.is_empty() {
+                self.by_cell.insert(cell, queries);
+            }
+        }
+    }
+
+    /// Withdraws everything that still waits for its turn.
+    pub(super) fn withdraw_unsent(&mut self) {
+        for id in std::mem::take(&mut self.queue) {
+            self.settle(id);
+        }
+    }
+
+    /// Whether nothing is left to send or to wait for.
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.deadlines.is_empty() && self.next().is_none()
+    }
+
+    /// The query whose turn it is.
+    pub(super) fn next(&mut self) -> Option<QueryId> {
+        while let Some(&id) = self.queue.front() {
+            if self.is_queued(id) {
+                return Some(id);
+            }
+            self.queue.pop_front();
+        }
+        None
+    }
+
+    pub(super) fn get(&self, id: QueryId) -> Option<&Query> {
+        self.all.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// Notes that the query whose turn it was has been sent, and names the packet.
+    pub(super) fn sent(&mut self, id: QueryId, now: Time, patience: Patience) -> Option<ProbeId> {
+        if self.queue.front() == Some(&id) {
+            self.queue.pop_front();
+        }
+        let packet = ProbeId(u32::try_from(self.packets.len()).ok()?);
+        let query = self.all.get_mut(usize::try_from(id.0).ok()?)?;
+        query.first_sent.get_or_insert(now);
+        query.last_sent = now;
+        query.attempts_left = query.attempts_left.saturating_sub(1);
+        let deadline = now + patience.retry;
+        query.state = State::Waiting(deadline);
+        self.packets.push(Sent {
+            query: id,
+            flow: query.flow,
+            ttl: query.ttl,
+            at: now,
+            answered: false,
+        });
+        self.deadlines.insert((deadline, id));
+        Some(packet)
+    }
+
+    /// Takes a packet back that the kernel refused for want of room: its query gets its turn again.
+    pub(super) fn refused(&mut self, packet: ProbeId) -> Option<Sent> {
+        let sent = self.packet(packet)?;
+        self.unschedule(sent.query);
+        let query = self.all.get_mut(usize::try_from(sent.query.0).ok()?)?;
+        query.attempts_left = query.attempts_left.saturating_add(1);
+        query.state = State::Queued;
+        self.queue.push_front(sent.query);
+        Some(sent)
+    }
+
+    /// A packet by its name.
+    pub(super) fn packet(&self, packet: ProbeId) -> Option<Sent> {
+        self.packets.get(usize::try_from(packet.0).ok()?).copied()
+    }
+
+    /// Settles the query of a packet that was answered; `None` when the packet is unknown or was answered before.
+    pub(super) fn answered(&mut self, packet: ProbeId) -> Option<Sent> {
+        let sent = self.packets.get_mut(usize::try_from(packet.0).ok()?)?;
+        if std::mem::replace(&mut sent.answered, true) {
+            return None;
+        }
+        let sent = *sent;
+        self.settle(sent.query);
+        Some(sent)
+    }
+
+    /// The earliest deadline.
+    pub(super) fn next_deadline(&self) -> Option<(Time, QueryId)> {
+        self.deadlines.first().copied()
+    }
+
+    /// The next query whose deadline has passed. One with attempts left is back in the queue already.
+    pub(super) fn expired(&mut self, now: Time) -> Option<Expired> {
+        let (at, id) = self.next_deadline().filter(|&(at, _)| at <= now)?;
+        self.deadlines.remove(&(at, id));
+        let query = self.all.get_mut(usize::try_from(id.0).ok()?)?;
+        if query.attempts_left > 0 {
+            query.state = State::Queued;
+            self.queue.push_back(id);
+            return Some(Expired::Repeated);
+        }
+        Some(Expired::OutOfAttempts(id))
+    }
+
+    /// Waits on for a query out of attempts.
+    pub(super) fn wait_until(&mut self, id: QueryId, deadline: Time) {
+        if let Some(query) = usize::try_from(id.0)
+            .ok()
+            .and_then(|index| self.all.get_mut(index))
+        {
+            query.state = State::Waiting(deadline);
+            self.deadlines.insert((deadline, id));
+        }
+    }
+
+    /// Ends a query.
+    pub(super) fn settle(&mut self, id: QueryId) {
+        self.unschedule(id);
+        if let Some(query) = usize::try_from(id.0)
+            .ok()
+            .and_then(|index| self.all.get_mut(index))
+        {
+            query.state = State::Settled;
+        }
+    }
+
+    fn unschedule(&mut self, id: QueryId) {
+        if let Some(Query {
+            state: State::Waiting(deadline),
+            ..
+        }) = self.get(id)
+        {
+            let deadline = *deadline;
+            self.deadlines.remove(&(deadline, id));
+        }
+    }
+
+    fn is_queued(&self, id: QueryId) -> bool {
+        self.get(id).is_some_and(|query| query.state == State::Queued)
+    }
+
+    fn is_unsent(&self, id: QueryId) -> bool {
+        self.get(id).is_some_and(|query| query.first_sent.is_none())
+    }
+}
+
+/// What became of a query whose deadline has passed.
+pub(super) enum Expired {
+    /// It waits for its turn again.
+    Repeated,
+    /// It is out of attempts.
+    OutOfAttempts(QueryId),
+}
+
+impl Query {
+    /// When waiting is over: `patience.retry` behind the last attempt and `patience.verdict` behind the first, but
+    /// never more than `timeout` behind the last.
+    pub(super) fn verdict_at(&self, patience: Patience, timeout: Duration) -> Time {
+        let adaptive = (self.last_sent + patience.retry)
+            .max(self.first_sent.unwrap_or(self.last_sent) + patience.verdict);
+        adaptive.min(self.last_sent + timeout)
+    }
+
+    /// When no answer is accepted any more.
+    pub(super) fn timeout_at(&self, timeout: Duration) -> Time {
+        self.last_sent + timeout
+    }
+}
