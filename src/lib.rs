@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod flow;
+pub mod network;
 pub mod probe;
 pub mod route;
 pub mod strategy;

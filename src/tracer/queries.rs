@@ -179,7 +179,6 @@ impl Queries {
             query: id,
             flow: query.flow,
             ttl: query.ttl,
-            at: now,
             answered: false,
         });
         self.deadlines.insert((deadline, id));

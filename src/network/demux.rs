@@ -1,0 +1,281 @@
+//! Whose reply is this? One table for all traces in progress.
+//!
+//! Knows every packet under way by what a router will quote of it, and a secret of this process that no other
+//! process's packets carry. What fits nothing is given a reason; nothing is credited on suspicion.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    time::Duration,
+};
+
+use siphasher::sip::SipHasher24;
+
+use super::exchange::RoundId;
+use crate::{
+    flow::{FlowId, Protocol},
+    probe::{ProbeId, Reply, Template, Ttl},
+    time::Time,
+    wire::{self, EncodeError, Fingerprint, Identity, Message, Verdict},
+};
+
+/// How long a packet is remembered after its reply would no longer be accepted: a reply in that time is late, not unknown.
+const MEMORY: Duration = Duration::from_secs(5);
+/// Most replies that wait for a second witness.
+const HELD_MAX: usize = 1024;
+
+/// Why a message was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Discard {
+    /// It answers nothing that we sent.
+    Unmatched,
+    /// It fits a packet of ours but for the marks that only ours carry.
+    Spoofed,
+    /// Its trace is over, or it took longer than the time-out.
+    Late,
+    /// It cannot be decoded.
+    Malformed,
+    /// That packet had been answered.
+    Duplicate,
+}
+
+impl Discard {
+    /// All reasons, in the order in which they are shown.
+    pub const ALL: [Self; 5] = [
+        Self::Unmatched,
+        Self::Spoofed,
+        Self::Late,
+        Self::Malformed,
+        Self::Duplicate,
+    ];
+
+    /// The name in metric labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unmatched => "unmatched",
+            Self::Spoofed => "spoofed",
+            Self::Late => "late",
+            Self::Malformed => "malformed",
+            Self::Duplicate => "duplicate",
+        }
+    }
+}
+
+type Key = (IpAddr, Protocol, u16);
+
+#[derive(Debug)]
+struct Entry {
+    round: RoundId,
+    probe: ProbeId,
+    fingerprint: Fingerprint,
+    sent_at: Time,
+    accepted_until: Time,
+    answered: bool,
+}
+
+/// A reply that fits but for its checksum. A NAT changes the checksum of all packets of a flow by the same difference, a
+/// stranger's packets differ by chance: a second reply with the same difference proves both.
+#[derive(Debug)]
+struct Held {
+    key: Key,
+    difference: (IpAddr, u16),
+    arrived: Time,
+    message: Message,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Demux {
+    secret: [u8; 16],
+    echo_id: u16,
+    next_ident: u16,
+    entries: BTreeMap<Key, Entry>,
+    expiry: VecDeque<(Time, Key)>,
+    held: VecDeque<Held>,
+}
+
+/// What a message was found to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Match {
+    /// The reply to a probe of this round.
+    Reply(RoundId, Reply),
+    /// Nobody's.
+    Dropped(Discard),
+    /// Not decided before a second one like it comes.
+    Held,
+}
+
+impl Demux {
+    /// An empty table of a process with this secret.
+    pub(super) fn new(secret: [u8; 16]) -> Self {
+        let [a, b, c, d, ..] = secret;
+        Self {
+            secret,
+            echo_id: u16::from_be_bytes([a, b]),
+            next_ident: u16::from_be_bytes([c, d]),
+            entries: BTreeMap::new(),
+            expiry: VecDeque::new(),
+            held: VecDeque::new(),
+        }
+    }
+
+    /// The identifier of this process's ICMP echo requests.
+    pub(super) const fn echo_id(&self) -> u16 {
+        self.echo_id
+    }
+
+    /// Writes the packet of a probe into `buffer` and remembers it. Returns its identity, by which it can be forgotten.
+    pub(super) fn register(
+        &mut self,
+        (round, probe): (RoundId, ProbeId),
+        template: &Template,
+        (flow, ttl): (FlowId, Ttl),
+        (now, timeout): (Time, Duration),
+        buffer: &mut Vec<u8>,
+    ) -> Result<u16, EncodeError> {
+        self.forget_old(now);
+        let ident = self.free_ident(template);
+        let tag = self.tag(template, flow, ttl, ident);
+        let identity = Identity {
+            ident,
+            tag,
+            echo_id: self.echo_id,
+        };
+        let fingerprint = wire::encode(template, flow, ttl, identity, buffer)?;
+        let key = (template.destination, template.protocol, ident);
+        let accepted_until = now + timeout;
+        self.entries.insert(
+            key,
+            Entry {
+                round,
+                probe,
+                fingerprint,
+                sent_at: now,
+                accepted_until,
+                answered: false,
+            },
+        );
+        self.expiry.push_back((accepted_until + MEMORY, key));
+        Ok(ident)
+    }
+
+    /// Forgets a packet that was not sent after all.
+    pub(super) fn forget(&mut self, template: &Template, ident: u16) {
+        self.entries
+            .remove(&(template.destination, template.protocol, ident));
+    }
+
+    /// Finds the probe that a message answers. A match can bring an earlier message with it that had been held.
+    pub(super) fn resolve(&mut self, arrived: Time, message: Message) -> Vec<Match> {
+        let key = (
+            message.quote.destination,
+            message.quote.protocol,
+            message.quote.ident,
+        );
+        let Some(entry) = self.entries.get(&key) else {
+            return vec![Match::Dropped(Discard::Unmatched)];
+        };
+        match message.quote.compare(&entry.fingerprint) {
+            Verdict::Foreign => vec![Match::Dropped(Discard::Spoofed)],
+            Verdict::Ours => vec![self.credit(key, arrived, message, false)],
+            Verdict::Nat => vec![self.credit(key, arrived, message, true)],
+            Verdict::Unproven { delta } => self.hold(key, delta, arrived, message),
+        }
+    }
+
+    /// Drops what can no longer be answered. Returns how many held replies never found their witness.
+    pub(super) fn forget_old(&mut self, now: Time) -> usize {
+        while let Some(&(at, key)) = self.expiry.front().filter(|(at, _)| *at <= now) {
+            self.expiry.pop_front();
+            // The identity may have been used again since: only the entry that expires here goes.
+            if self
+                .entries
+                .get(&key)
+                .is_some_and(|entry| entry.accepted_until + MEMORY <= at)
+            {
+                self.entries.remove(&key);
+            }
+        }
+        let before = self.held.len();
+        self.held.retain(|held| held.arrived + MEMORY > now);
+        before - self.held.len()
+    }
+
+    fn credit(&mut self, key: Key, arrived: Time, message: Message, nat: bool) -> Match {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return Match::Dropped(Discard::Unmatched);
+        };
+        if arrived > entry.accepted_until {
+            return Match::Dropped(Discard::Late);
+        }
+        if std::mem::replace(&mut entry.answered, true) {
+            return Match::Dropped(Discard::Duplicate);
+        }
+        let Message { from, kind, mpls, .. } = message;
+        let rtt = arrived.since(entry.sent_at);
+        Match::Reply(
+            entry.round,
+            Reply {
+                probe: entry.probe,
+                from,
+                kind,
+                rtt,
+                nat,
+                mpls,
+            },
+        )
+    }
+
+    fn hold(&mut self, key: Key, delta: u16, arrived: Time, message: Message) -> Vec<Match> {
+        let difference = (key.0, delta);
+        let witness = self
+            .held
+            .iter()
+            .position(|held| held.difference == difference && held.key != key);
+        if let Some(first) = witness.and_then(|index| self.held.remove(index)) {
+            return vec![
+                self.credit(first.key, first.arrived, first.message, true),
+                self.credit(key, arrived, message, true),
+            ];
+        }
+        self.held.push_back(Held {
+            key,
+            difference,
+            arrived,
+            message,
+        });
+        if self.held.len() > HELD_MAX {
+            self.held.pop_front();
+            return vec![Match::Held, Match::Dropped(Discard::Spoofed)];
+        }
+        vec![Match::Held]
+    }
+
+    /// An identity that no packet to this destination has at the moment, 1 to 0xfffe.
+    fn free_ident(&mut self, template: &Template) -> u16 {
+        // An odd step visits all 65536 values; idents of neighbouring packets have nothing in common.
+        const STEP: u16 = 0x6A45;
+        for _ in 0..=u16::MAX {
+            self.next_ident = self.next_ident.wrapping_add(STEP);
+            let ident = self.next_ident;
+            let taken = self
+                .entries
+                .contains_key(&(template.destination, template.protocol, ident));
+            if ident != 0 && ident != u16::MAX && !taken {
+                return ident;
+            }
+        }
+        // 65534 packets to one destination are under way: the oldest of them has had its chance.
+        self.next_ident.clamp(1, u16::MAX - 1)
+    }
+
+    /// The mark of a packet: nobody without the secret can make it. Never 0, in neither half.
+    fn tag(&self, template: &Template, flow: FlowId, ttl: Ttl, ident: u16) -> u32 {
+        use std::hash::{Hash, Hasher};
+        let mut hasher = SipHasher24::new_with_key(&self.secret);
+        (template.destination, template.protocol.name(), flow, ttl, ident).hash(&mut hasher);
+        let [a, b, c, d, ..] = hasher.finish().to_be_bytes();
+        u32::from_be_bytes([a, b, c, d | 1])
+    }
+}
