@@ -5,3 +5,4 @@
 pub mod flow;
 pub mod probe;
 pub mod time;
+pub mod wire;
