@@ -37,9 +37,20 @@ pub struct Route {
     pub paths: Paths,
     /// How many distinct ways flows were seen to take from the first hop to the destination.
     pub flow_paths: u32,
+    /// Probes to where the destination is, and its answers.
+    pub arrivals: Arrivals,
     /// Probability that no node or link is missing, as far as the probes sent support it; 0 to 1.
     /// `None` when nothing answered.
     pub confidence: Option<f64>,
+}
+
+/// How well the destination answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// Packets sent to where each flow met the destination; for a flow that did not meet it, to where it would be expected.
+    pub probes_sent: u32,
+    /// Round-trip times of the destination's answers.
+    pub rtts: Vec<Duration>,
 }
 
 /// Everything at one TTL.

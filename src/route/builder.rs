@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Balancing, Cell, Evidence, FlowEnd, FlowHop, FlowPath, Hop, Link, Node, Paths, Route, RttSummary,
-    diamond, miss_probability, probes_to_rule_out,
+    Arrivals, Balancing, Cell, Evidence, FlowEnd, FlowHop, FlowPath, Hop, Link, Node, Paths, Route,
+    RttSummary, diamond, miss_probability, probes_to_rule_out,
 };
 use crate::{
     flow::FlowId,
@@ -70,6 +70,7 @@ pub(super) fn build(evidence: &Evidence) -> Route {
             route.links.extend(links(&walks, ttl));
         }
     }
+    route.arrivals = arrivals(&walks);
     judge_balancing(&mut route, &walks);
     route.flows = walks.iter().map(Walk::path).collect();
     route.paths = Paths::of(&route);
@@ -252,6 +253,32 @@ const fn silent_node(flows: u32) -> Node {
         nat: false,
         mpls: Vec::new(),
     }
+}
+
+/// What was sent to the destination and came back. Where flows end without it, the next hop of the flow, or the hop at which
+/// others met the destination, is where an answer was due.
+fn arrivals(walks: &[Walk<'_>]) -> Arrivals {
+    let nearest = walks
+        .iter()
+        .filter(|walk| walk.reached())
+        .filter_map(|walk| walk.last)
+        .min();
+    let mut arrivals = Arrivals::default();
+    for walk in walks {
+        let expected = match (walk.last, nearest) {
+            (Some(last), _) if walk.reached() => Some(last),
+            (Some(last), Some(nearest)) => Some(last.next().max(nearest)),
+            (Some(last), None) => Some(last.next()),
+            (None, nearest) => nearest.or_else(|| walk.cells.keys().next().copied()),
+        };
+        let Some(cell) = expected.and_then(|ttl| walk.cells.get(&ttl)) else {
+            continue;
+        };
+        arrivals.probes_sent += cell.sent;
+        let answers = cell.answers.iter().filter(|answer| answer.kind.is_destination());
+        arrivals.rtts.extend(answers.map(|answer| answer.rtt));
+    }
+    arrivals
 }
 
 /// The links into the hop at `ttl`, to which all walks have just come.

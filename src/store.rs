@@ -1,0 +1,261 @@
+//! The latest snapshot of every target: what the scheduler writes and every view reads.
+//!
+//! Snapshots are immutable and swapped in whole, so that no view ever sees half a round. Knows nothing of how they come
+//! about or how they are shown.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{flow::Protocol, probe::Ttl, strategy::Strategy, trace::Trace};
+
+/// Everything known of one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The configured name, unique among the targets.
+    pub name: Arc<str>,
+    /// The configured host: a name or an address.
+    pub host: Arc<str>,
+    /// Labels that the configuration adds.
+    pub labels: BTreeMap<String, String>,
+    /// The protocol of its probes.
+    pub protocol: Protocol,
+    /// How its probes are chosen.
+    pub strategy: Strategy,
+    /// The address traced last; `None` when the host never resolved.
+    pub address: Option<IpAddr>,
+    /// Flows that the target keeps.
+    pub flows: usize,
+    /// Counters that only grow.
+    pub counters: TargetCounters,
+    /// The last round; `None` before the first one ended.
+    pub last_round: Option<LastRound>,
+}
+
+/// A target's last round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastRound {
+    /// When it began, on the wall clock.
+    pub started: jiff::Timestamp,
+    /// How long it took, name resolution included.
+    pub duration: Duration,
+    /// What it found, or why nothing could be asked: one line.
+    pub outcome: Result<Arc<Trace>, Arc<str>>,
+}
+
+/// What happened over all rounds of a target.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TargetCounters {
+    /// Rounds that ended.
+    pub rounds: u64,
+    /// Rounds in which nothing could be asked: no address, no route, not permitted.
+    pub rounds_failed: u64,
+    /// Packets sent and answers received per hop.
+    pub hops: BTreeMap<Ttl, Tally>,
+    /// Packets sent to where the destination is, and its answers.
+    pub destination: Tally,
+    /// Round-trip times to the destination.
+    pub rtt: Histogram,
+}
+
+/// Packets sent and answers received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Packets sent.
+    pub sent: u64,
+    /// Answers received.
+    pub received: u64,
+}
+
+/// How often which round-trip time was seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// Observations up to each of [`Histogram::BOUNDS`], but above the bound before it.
+    buckets: [u64; Histogram::BOUNDS.len()],
+    count: u64,
+    sum: Duration,
+}
+
+impl Histogram {
+    /// Upper bounds of the buckets in seconds: from a neighbour in the same rack to a satellite link.
+    pub const BOUNDS: [f64; 14] = [
+        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    ];
+
+    /// Adds an observation.
+    pub fn observe(&mut self, value: Duration) {
+        self.count += 1;
+        self.sum += value;
+        let place = Self::BOUNDS
+            .iter()
+            .position(|&bound| value.as_secs_f64() <= bound);
+        if let Some(bucket) = place.and_then(|place| self.buckets.get_mut(place)) {
+            *bucket += 1;
+        }
+    }
+
+    /// Each bound with the number of observations up to it.
+    pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
+        Self::BOUNDS
+            .into_iter()
+            .zip(self.buckets)
+            .scan(0, |total, (bound, count)| {
+                *total += count;
+                Some((bound, *total))
+            })
+    }
+
+    /// Number of observations.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Sum of all observations.
+    #[must_use]
+    pub const fn sum(&self) -> Duration {
+        self.sum
+    }
+}
+
+impl Snapshot {
+    /// The last trace, where the last round made one.
+    #[must_use]
+    pub fn trace(&self) -> Option<&Arc<Trace>> {
+        self.last_round.as_ref()?.outcome.as_ref().ok()
+    }
+
+    /// Whether the last round reached the destination.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.trace().is_some_and(|trace| trace.route.reached())
+    }
+}
+
+/// The snapshots of all targets, and how the scheduler is doing. Cheap to clone: all clones are the same store.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    targets: RwLock<BTreeMap<Arc<str>, Arc<Snapshot>>>,
+    rounds_in_progress: AtomicUsize,
+    rounds_delayed: AtomicU64,
+}
+
+impl Store {
+    /// Replaces a target's snapshot, or adds the target.
+    pub fn publish(&self, snapshot: Snapshot) {
+        let mut targets = self.inner.targets.write().unwrap_or_else(PoisonError::into_inner);
+        targets.insert(Arc::clone(&snapshot.name), Arc::new(snapshot));
+    }
+
+    /// Forgets a target.
+    pub fn remove(&self, name: &str) {
+        self.inner
+            .targets
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+    }
+
+    /// All snapshots by name.
+    #[must_use]
+    pub fn targets(&self) -> Vec<Arc<Snapshot>> {
+        self.inner
+            .targets
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// One target's snapshot.
+    #[must_use]
+    pub fn target(&self, name: &str) -> Option<Arc<Snapshot>> {
+        self.inner
+            .targets
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    /// Whether every target was tried once.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let targets = self.inner.targets.read().unwrap_or_else(PoisonError::into_inner);
+        targets.values().all(|snapshot| snapshot.last_round.is_some())
+    }
+
+    /// Rounds in progress.
+    #[must_use]
+    pub fn rounds_in_progress(&self) -> usize {
+        self.inner.rounds_in_progress.load(Ordering::Relaxed)
+    }
+
+    /// Rounds that began later than their interval wanted.
+    #[must_use]
+    pub fn rounds_delayed(&self) -> u64 {
+        self.inner.rounds_delayed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a round began later than its interval wanted.
+    pub fn note_delay(&self) {
+        self.inner.rounds_delayed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a round as in progress until the guard is dropped.
+    #[must_use]
+    pub fn begin_round(&self) -> RoundGuard {
+        self.inner.rounds_in_progress.fetch_add(1, Ordering::Relaxed);
+        RoundGuard(Arc::clone(&self.inner))
+    }
+}
+
+/// A round in progress, as the store counts it.
+#[derive(Debug)]
+pub struct RoundGuard(Arc<Inner>);
+
+impl Drop for RoundGuard {
+    fn drop(&mut self) {
+        self.0.rounds_in_progress.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_cumulative_and_hold_their_bound() {
+        let mut histogram = Histogram::default();
+        for millis in [0.05, 0.1, 0.2, 30.0, 9000.0] {
+            histogram.observe(Duration::from_secs_f64(millis / 1000.0));
+        }
+        let counts: BTreeMap<_, _> = histogram
+            .cumulative()
+            .map(|(bound, count)| (bound.to_string(), count))
+            .collect();
+        for (bound, count) in [
+            ("0.0001", 2),
+            ("0.00025", 3),
+            ("0.025", 3),
+            ("0.05", 4),
+            ("2.5", 4),
+        ] {
+            assert_eq!(counts[bound], count, "up to {bound}");
+        }
+        assert_eq!(histogram.count(), 5);
+        assert_eq!(histogram.sum(), Duration::from_micros(9_030_350));
+    }
+}
