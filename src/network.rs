@@ -276,7 +276,7 @@ impl Driver {
             Ok((_, dropped)) => self.exchange.handle_receive_drops(dropped.into()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
-                tracing::warn!(%error, family = family.label(), protocol = protocol.name(), "cannot receive")
+                tracing::warn!(%error, family = family.label(), protocol = protocol.name(), "cannot receive");
             }
         }
     }
