@@ -25,6 +25,7 @@
 mod parser;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::{str::FromStr, time::Duration};
 
@@ -152,7 +153,7 @@ pub struct Attributes {
     /// `slow=DELAY`: delays its own answers by this much.
     pub slow: Duration,
     /// `quote=BYTES`: quotes at most so many bytes of the offending packet, counted from its IP header, at
-    /// least 28. Without it as many as the RFCs allow (IPv4: 576 byte messages, IPv6: 1280).
+    /// least 28, and in IPv6 at least 48. Without it as many as the RFCs allow (IPv4: 576 byte messages, IPv6: 1280).
     pub quote: Option<u16>,
     /// `mpls=LABEL,LABEL…` and `legacy`: the label stack that its ICMP errors report.
     pub mpls: Option<Mpls>,

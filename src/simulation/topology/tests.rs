@@ -190,14 +190,14 @@ fn attributes_of_a_node() {
             "mpls=1048575 legacy",
             Attributes {
                 mpls: mpls(&[1_048_575], true),
-                ..plain.clone()
+                ..Attributes::default()
             },
         ),
         (
             "silent nat plain open",
             Attributes {
                 open: true,
-                ..plain.clone()
+                ..Attributes::default()
             },
         ),
     ] {
