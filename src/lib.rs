@@ -6,6 +6,7 @@ pub mod flow;
 pub mod network;
 pub mod probe;
 pub mod route;
+pub mod simulation;
 pub mod store;
 pub mod strategy;
 pub mod time;
