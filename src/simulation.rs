@@ -4,6 +4,7 @@
 //! made or read (`wire`): that it is written apart from it makes it an independent witness.
 
 mod answer;
+mod bench;
 mod fabric;
 mod fault;
 mod network;
@@ -13,6 +14,7 @@ mod tests;
 pub mod topology;
 mod truth;
 
+pub use bench::Bench;
 pub use network::{Counters, Delivery, Network};
 pub use topology::Topology;
 pub use truth::Truth;
