@@ -17,7 +17,10 @@ use super::{
     topology::Topology,
     truth::Truth,
 };
-use crate::{flow::Family, time::Time};
+use crate::{
+    flow::{Family, mix},
+    time::Time,
+};
 
 /// A network in process, in one address family. The same calls on a network of the same topology, family and
 /// seed have the same results, to the byte.
@@ -106,7 +109,8 @@ impl Network {
             destinations: topology.destinations().to_vec(),
             fabric: Fabric::new(topology, seed),
             states: vec![State::default(); topology.nodes().len()],
-            rng: fastrand::Rng::with_seed(seed),
+            // Mixed, so that a prober with the same seed does not draw the same numbers.
+            rng: fastrand::Rng::with_seed(mix(!seed)),
             outward: Direction::default(),
             homeward: Direction::default(),
             deliveries: BinaryHeap::new(),
@@ -154,8 +158,8 @@ impl Network {
         self.counters
     }
 
-    /// Sends a whole IP packet from the source host at this time. Times may not go back between calls by more
-    /// than chance should notice: a token bucket serves packets in the order in which they are sent.
+    /// Sends a whole IP packet from the source host at this time. Calls should come in order of time: token
+    /// buckets and loss bursts serve packets in the order in which they are sent.
     ///
     /// As on a raw socket of Linux, total length and header checksum of IPv4 are filled in. What is no packet
     /// of the source host, or is addressed to nobody, is counted and dropped.

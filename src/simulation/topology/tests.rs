@@ -183,7 +183,7 @@ fn attributes_of_a_node() {
             "mpls=16004,16005",
             Attributes {
                 mpls: mpls(&[16_004, 16_005], false),
-                ..plain.clone()
+                ..plain
             },
         ),
         (
