@@ -31,7 +31,7 @@ use self::{
     socket::{Receiver, Sender},
 };
 pub use self::{
-    demux::Discard,
+    demux::{Discard, echo_id},
     exchange::Counters,
     filter::Wanted,
     socket::{SocketError, Sockets, interface_index, source_towards},

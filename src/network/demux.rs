@@ -95,6 +95,13 @@ pub(super) struct Demux {
     held: VecDeque<Held>,
 }
 
+/// The identifier of the ICMP echo requests of the process with this secret.
+#[must_use]
+pub const fn echo_id(secret: [u8; 16]) -> u16 {
+    let [a, b, ..] = secret;
+    u16::from_be_bytes([a, b])
+}
+
 /// What a message was found to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Match {
@@ -109,20 +116,15 @@ pub(super) enum Match {
 impl Demux {
     /// An empty table of a process with this secret.
     pub(super) fn new(secret: [u8; 16]) -> Self {
-        let [a, b, c, d, ..] = secret;
+        let [_, _, c, d, ..] = secret;
         Self {
             secret,
-            echo_id: u16::from_be_bytes([a, b]),
+            echo_id: echo_id(secret),
             next_ident: u16::from_be_bytes([c, d]),
             entries: BTreeMap::new(),
             expiry: VecDeque::new(),
             held: VecDeque::new(),
         }
-    }
-
-    /// The identifier of this process's ICMP echo requests.
-    pub(super) const fn echo_id(&self) -> u16 {
-        self.echo_id
     }
 
     /// Writes the packet of a probe into `buffer` and remembers it. Returns its identity, by which it can be forgotten.

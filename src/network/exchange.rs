@@ -275,12 +275,6 @@ impl Exchange {
         &self.counters
     }
 
-    /// The identifier of this process's ICMP echo requests.
-    #[must_use]
-    pub fn echo_id(&self) -> u16 {
-        self.demux.echo_id()
-    }
-
     /// The trace whose turn it is; the turn passes to the one behind it.
     fn take_turn(&mut self) -> Option<RoundId> {
         let behind = self.rounds.range(self.turn..).next();

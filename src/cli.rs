@@ -1,0 +1,184 @@
+//! The command line: what the program is told, and with which exit code it ends.
+//!
+//! Knows options and their ranges. Its two subcommands are the places where the parts are put together.
+
+mod log;
+mod serve;
+mod trace;
+
+use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::ConfigError;
+
+/// Traces every path that load balancers spread a target's traffic over, and exports what it finds to Prometheus.
+#[derive(Debug, Parser)]
+#[command(name = "traceflow_exporter", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Traces one host now and prints what was found.
+    Trace(Box<trace::TraceArgs>),
+}
+
+/// Options of the exporter.
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The configuration file.
+    #[arg(long = "config.file", value_name = "FILE", default_value = "traceflow_exporter.yaml")]
+    config_file: PathBuf,
+    /// Checks the configuration file, says what is wrong with it, and ends.
+    #[arg(long = "config.check")]
+    config_check: bool,
+    /// Address to listen on; can be given several times.
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":10659")]
+    listen_address: Vec<String>,
+    /// Path of the metrics.
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
+    telemetry_path: String,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Options of the log.
+#[derive(Clone, Copy, Debug, Args)]
+struct LogArgs {
+    /// The least severe messages that are written.
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    level: LogLevel,
+    /// How messages are written.
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
+    format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Logfmt,
+    Json,
+}
+
+/// Why the program ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum ExitError {
+    /// The arguments are wrong, or ask for help or the version.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    /// The arguments contradict each other or the machine.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It failed at run time.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl ExitError {
+    /// Says on standard error what is wrong, in one line, and yields the exit code: 1 for a failure at run time, 2 for bad
+    /// usage or a bad configuration, 0 for help and version.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        match self {
+            Self::Arguments(error) => {
+                // Help and version go to standard output. There is nobody to tell where printing fails.
+                let _ = error.print();
+                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+            }
+            Self::Usage(_) | Self::Config(_) => {
+                complain(self);
+                ExitCode::from(2)
+            }
+            Self::Failed(_) => {
+                complain(self);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn complain(error: &ExitError) {
+    let _ = writeln!(std::io::stderr(), "traceflow_exporter: {error}");
+}
+
+/// Runs the program to its end.
+///
+/// # Errors
+/// [`ExitError`] when it could not do what it was told.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ExitError> {
+    let cli = Cli::try_parse_from(arguments)?;
+    match cli.command {
+        Some(Command::Trace(arguments)) => trace::run(&arguments),
+        None => serve::run(&cli.serve),
+    }
+}
+
+/// Prints to standard output. A reader that has gone away is no failure of ours.
+fn print(text: &str) -> Result<(), ExitError> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(ExitError::Failed(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_options_of_the_contract_are_understood() {
+        let cases = [
+            "traceflow_exporter",
+            "traceflow_exporter --config.file=a.yaml --config.check --log.level=debug --log.format=json",
+            "traceflow_exporter --web.listen-address=:10659 --web.listen-address=[::1]:1 --web.telemetry-path=/m",
+            "traceflow_exporter trace --protocol udp -4 --strategy fixed --confidence 0.95 --paths 32 192.0.2.1",
+            "traceflow_exporter trace -6 --first-ttl 2 --max-ttl 20 --source ::1 --source-port 40000 2001:db8::1",
+            "traceflow_exporter trace --destination-port 53 --wait 1s --pps 100 --format json --output x.json h",
+            "traceflow_exporter trace --ttl 5 --srcport 40000 --dstport 53 --dedup h",
+        ];
+        for line in cases {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn bad_usage_is_refused() {
+        let cases = [
+            "traceflow_exporter --config.fil=a",
+            "traceflow_exporter trace",
+            "traceflow_exporter trace --first-ttl 0 h",
+            "traceflow_exporter trace --max-ttl 256 h",
+            "traceflow_exporter trace -4 -6 h",
+            "traceflow_exporter trace --confidence 1.0 h",
+            "traceflow_exporter trace --format pdf h",
+        ];
+        for line in cases {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! `trace HOST`: one trace now, printed.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::{ExitError, print};
+use crate::{
+    config::{FamilyChoice, Host, Module, parse_duration},
+    flow::Protocol,
+    network::{Network, Sockets, clock, echo_id, random_secret},
+    probe::Ttl,
+    render::{self, Report},
+    request::{request, wanted},
+    resolve::resolve,
+    strategy::{Confidence, Strategy},
+};
+
+/// Options of `trace`.
+#[derive(Debug, Args)]
+pub(super) struct TraceArgs {
+    /// The name or address to trace.
+    #[arg(value_name = "HOST")]
+    host: Host,
+    /// Protocol of the probes.
+    #[arg(long, value_name = "udp|icmp|tcp", default_value_t = Module::default().protocol)]
+    protocol: Protocol,
+    /// IPv4 only.
+    #[arg(short = '4', conflicts_with = "v6")]
+    v4: bool,
+    /// IPv6 only.
+    #[arg(short = '6')]
+    v6: bool,
+    /// How probes are chosen.
+    #[arg(long, value_name = "mda-lite|mda|fixed", default_value_t = Module::default().strategy)]
+    strategy: Strategy,
+    /// Confidence that the whole route is found, between 0 and 1.
+    #[arg(long, value_parser = confidence, default_value = "0.95")]
+    confidence: Confidence,
+    /// Flows of strategy `fixed`.
+    #[arg(long, value_name = "N", default_value_t = Module::default().flows, value_parser = clap::value_parser!(u16).range(1..))]
+    paths: u16,
+    /// Nearest hop asked.
+    #[arg(long, value_name = "TTL", default_value = "1", value_parser = ttl)]
+    first_ttl: Ttl,
+    /// Farthest hop asked.
+    #[arg(long, alias = "ttl", value_name = "TTL", default_value = "30", value_parser = ttl)]
+    max_ttl: Ttl,
+    /// Our address.
+    #[arg(long, value_name = "ADDRESS")]
+    source: Option<IpAddr>,
+    /// Lowest source port of the flows.
+    #[arg(long, alias = "srcport", value_name = "PORT", default_value_t = Module::default().source_port, value_parser = clap::value_parser!(u16).range(1..))]
+    source_port: u16,
+    /// Destination port.
+    #[arg(long, alias = "dstport", value_name = "PORT", default_value_t = Module::default().destination_port, value_parser = clap::value_parser!(u16).range(1..))]
+    destination_port: u16,
+    /// How long a reply is accepted.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    wait: Duration,
+    /// Most packets a second.
+    #[arg(long, value_name = "N", default_value_t = Module::default().pps, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pps: u32,
+    /// How the result is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// One row for flows that took the same path.
+    #[arg(long)]
+    dedup: bool,
+    /// File to write the result to, in place of standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+/// Traces and prints.
+pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
+    let module = module(arguments)?;
+    let failed = |error: &dyn std::fmt::Display| ExitError::Failed(error.to_string());
+    let secret = random_secret().map_err(|error| failed(&error))?;
+    let sockets = Sockets::open(&wanted([&module], echo_id(secret))).map_err(|error| failed(&error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+    let (started, trace) = runtime.block_on(async {
+        let address =
+            resolve(&arguments.host, module.family, None).await.map_err(|error| failed(&error))?;
+        let request = request(&module, address, fastrand::u64(..), None).map_err(|error| failed(&error))?;
+        let (network, _driver) = Network::start(sockets, secret, module.pps).map_err(|error| failed(&error))?;
+        let started = clock::timestamp();
+        let trace = network.trace(request).await.map_err(|error| failed(&error))?;
+        Ok::<_, ExitError>((started, trace))
+    })?;
+
+    let host = arguments.host.to_string();
+    let report = Report { host: &host, started, trace: &trace };
+    let text = match arguments.format {
+        Format::Table => render::table(&report, arguments.dedup),
+        Format::Json => render::json(&report),
+    };
+    match &arguments.output {
+        Some(path) => std::fs::write(path, text)
+            .map_err(|error| ExitError::Failed(format!("cannot write {}: {error}", path.display()))),
+        None => print(&text),
+    }
+}
+
+fn module(arguments: &TraceArgs) -> Result<Module, ExitError> {
+    if arguments.first_ttl > arguments.max_ttl {
+        let (first, max) = (arguments.first_ttl, arguments.max_ttl);
+        return Err(ExitError::Usage(format!("--first-ttl {first} is greater than --max-ttl {max}")));
+    }
+    if arguments.protocol != Protocol::Udp {
+        return Err(ExitError::Usage(format!("--protocol {}: this version has udp only", arguments.protocol)));
+    }
+    if arguments.strategy != Strategy::Fixed {
+        return Err(ExitError::Usage(format!("--strategy {}: this version has fixed only", arguments.strategy)));
+    }
+    Ok(Module {
+        protocol: arguments.protocol,
+        family: match (arguments.v4, arguments.v6) {
+            (true, _) => FamilyChoice::V4,
+            (_, true) => FamilyChoice::V6,
+            _ => FamilyChoice::Any,
+        },
+        strategy: arguments.strategy,
+        confidence: arguments.confidence,
+        first_ttl: arguments.first_ttl,
+        max_ttl: arguments.max_ttl,
+        timeout: arguments.wait,
+        flows: arguments.paths,
+        source: arguments.source,
+        source_port: arguments.source_port,
+        destination_port: arguments.destination_port,
+        pps: arguments.pps,
+        ..Module::default()
+    })
+}
+
+fn ttl(text: &str) -> Result<Ttl, String> {
+    text.parse().ok().and_then(Ttl::new).ok_or_else(|| "allowed is 1 to 255".to_owned())
+}
+
+fn confidence(text: &str) -> Result<Confidence, String> {
+    let value = text.parse().ok().and_then(Confidence::new);
+    value.ok_or_else(|| "allowed is a number above 0 and below 1".to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let allowed = Duration::from_millis(1)..=Duration::from_secs(60);
+    let duration = parse_duration(text).filter(|duration| allowed.contains(duration));
+    duration.ok_or_else(|| "allowed is 1ms to 60s, written like 500ms or 2s".to_owned())
+}

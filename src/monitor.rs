@@ -1,0 +1,97 @@
+//! What a target remembers between its rounds.
+//!
+//! Takes in the outcome of each round and yields the snapshot that views read. Knows nothing of when rounds happen or how
+//! they are made.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use crate::{
+    config::Target,
+    store::{LastRound, Snapshot, TargetCounters},
+    trace::{StopReason, Trace},
+};
+
+/// The memory of one target.
+#[derive(Debug)]
+pub struct Monitor {
+    target: Arc<Target>,
+    seed: u64,
+    address: Option<IpAddr>,
+    counters: TargetCounters,
+    last_round: Option<LastRound>,
+}
+
+impl Monitor {
+    /// A target of which nothing is known. `seed` fixes its flows for as long as it is remembered.
+    #[must_use]
+    pub fn new(target: Arc<Target>, seed: u64) -> Self {
+        Self { target, seed, address: None, counters: TargetCounters::default(), last_round: None }
+    }
+
+    /// The target.
+    #[must_use]
+    pub const fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// What its flows are drawn with.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The address traced last.
+    #[must_use]
+    pub const fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Notes the address that the host resolved to.
+    pub const fn resolved(&mut self, address: IpAddr) {
+        self.address = Some(address);
+    }
+
+    /// Takes in a round: what it found, or one line that says why nothing could be asked.
+    pub fn absorb(&mut self, started: jiff::Timestamp, duration: Duration, outcome: Result<Trace, String>) {
+        self.counters.rounds += 1;
+        match &outcome {
+            Ok(trace) => self.count(trace),
+            Err(_) => self.counters.rounds_failed += 1,
+        }
+        let outcome = outcome.map(Arc::new).map_err(Arc::from);
+        self.last_round = Some(LastRound { started, duration, outcome });
+    }
+
+    /// What views may see now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            name: self.target.name.as_str().into(),
+            host: self.target.host.to_string().into(),
+            labels: self.target.labels.clone(),
+            protocol: self.target.module.protocol,
+            strategy: self.target.module.strategy,
+            address: self.address,
+            flows: usize::from(self.target.module.flows),
+            counters: self.counters.clone(),
+            last_round: self.last_round.clone(),
+        }
+    }
+
+    fn count(&mut self, trace: &Trace) {
+        if trace.stop_reason == StopReason::SendFailed {
+            self.counters.rounds_failed += 1;
+        }
+        for hop in &trace.route.hops {
+            let tally = self.counters.hops.entry(hop.ttl).or_default();
+            tally.sent += u64::from(hop.probes_sent);
+            tally.received += u64::from(hop.replies_received);
+        }
+        let arrivals = &trace.route.arrivals;
+        self.counters.destination.sent += u64::from(arrivals.probes_sent);
+        self.counters.destination.received += u64::try_from(arrivals.rtts.len()).unwrap_or(u64::MAX);
+        for &rtt in &arrivals.rtts {
+            self.counters.rtt.observe(rtt);
+        }
+    }
+}
