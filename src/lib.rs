@@ -4,4 +4,5 @@
 
 pub mod flow;
 pub mod probe;
+pub mod strategy;
 pub mod time;
