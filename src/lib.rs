@@ -2,6 +2,7 @@
 //! Prometheus what it found.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod flow;
 pub mod probe;
 pub mod strategy;
