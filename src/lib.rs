@@ -2,10 +2,15 @@
 //! Prometheus what it found.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod flow;
+pub mod monitor;
 pub mod network;
 pub mod probe;
+pub mod request;
+pub mod resolve;
 pub mod route;
+pub mod scheduler;
 pub mod simulation;
 pub mod store;
 pub mod strategy;

@@ -57,15 +57,25 @@ pub enum ResolveError {
 ///
 /// # Errors
 /// When there is none, or it is not the address of one host.
-pub async fn resolve(host: &Host, family: FamilyChoice, keep: Option<IpAddr>) -> Result<IpAddr, ResolveError> {
+pub async fn resolve(
+    host: &Host,
+    family: FamilyChoice,
+    keep: Option<IpAddr>,
+) -> Result<IpAddr, ResolveError> {
     let answers = match host {
         Host::Address(address) => vec![*address],
         Host::Name(name) => lookup(name.as_str()).await?,
     };
-    let address = choose(&answers, family, keep)
-        .ok_or_else(|| ResolveError::NoAddress { host: host.to_string(), family: family_word(family) })?;
+    let address = choose(&answers, family, keep).ok_or_else(|| ResolveError::NoAddress {
+        host: host.to_string(),
+        family: family_word(family),
+    })?;
     match not_one_host(address) {
-        Some(kind) => Err(ResolveError::NotOneHost { host: host.to_string(), address, kind }),
+        Some(kind) => Err(ResolveError::NotOneHost {
+            host: host.to_string(),
+            address,
+            kind,
+        }),
         None => Ok(address),
     }
 }
@@ -73,8 +83,13 @@ pub async fn resolve(host: &Host, family: FamilyChoice, keep: Option<IpAddr>) ->
 async fn lookup(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
     match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await {
         Ok(Ok(answers)) => Ok(answers.map(|answer| answer.ip()).collect()),
-        Ok(Err(reason)) => Err(ResolveError::Failed { host: name.to_owned(), reason }),
-        Err(_) => Err(ResolveError::Slow { host: name.to_owned() }),
+        Ok(Err(reason)) => Err(ResolveError::Failed {
+            host: name.to_owned(),
+            reason,
+        }),
+        Err(_) => Err(ResolveError::Slow {
+            host: name.to_owned(),
+        }),
     }
 }
 
@@ -128,7 +143,11 @@ mod tests {
         for (answers, family, keep, expected) in cases {
             let keep = keep.map(|text| text.parse().unwrap());
             let expected = expected.map(|text| text.parse().unwrap());
-            assert_eq!(choose(&addresses(answers), family, keep), expected, "{answers:?} {family} keep {keep:?}");
+            assert_eq!(
+                choose(&addresses(answers), family, keep),
+                expected,
+                "{answers:?} {family} keep {keep:?}"
+            );
         }
     }
 
@@ -145,7 +164,11 @@ mod tests {
             ("192.0.2.1", false),
         ];
         for (address, refused) in cases {
-            assert_eq!(not_one_host(address.parse().unwrap()).is_some(), refused, "{address}");
+            assert_eq!(
+                not_one_host(address.parse().unwrap()).is_some(),
+                refused,
+                "{address}"
+            );
         }
     }
 }

@@ -43,7 +43,12 @@ impl Scheduler {
     pub fn new(network: Network, store: Store, config: &Config) -> Self {
         let turns = usize::try_from(config.global.max_rounds_in_progress).unwrap_or(usize::MAX);
         let turns = Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS)));
-        Self { network, store, clock: Clock::start(), turns }
+        Self {
+            network,
+            store,
+            clock: Clock::start(),
+            turns,
+        }
     }
 
     /// Starts to trace all targets of a configuration. Dropping the set ends it.
@@ -68,7 +73,9 @@ impl Scheduler {
             let due = slots.due();
             tokio::time::sleep_until(self.clock.instant(due)).await;
             // The semaphore is never closed.
-            let Ok(_turn) = self.turns.acquire().await else { return };
+            let Ok(_turn) = self.turns.acquire().await else {
+                return;
+            };
             if self.clock.now().since(due) > interval / DELAY_SHARE && !slots.is_first() {
                 self.store.note_delay();
             }
@@ -94,7 +101,10 @@ impl Scheduler {
         monitor.resolved(address);
         let request =
             request(&target.module, address, monitor.seed(), None).map_err(|error| error.to_string())?;
-        self.network.trace(request).await.map_err(|error| error.to_string())
+        self.network
+            .trace(request)
+            .await
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -114,7 +124,12 @@ impl Slots {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Self { interval, due: now, first: true, place: Duration::from_nanos(hasher.finish() % nanos) }
+        Self {
+            interval,
+            due: now,
+            first: true,
+            place: Duration::from_nanos(hasher.finish() % nanos),
+        }
     }
 
     const fn due(&self) -> Time {
@@ -191,7 +206,10 @@ mod tests {
         assert_eq!(slots.due(), start);
         assert_eq!(slots.advance(start + Duration::from_secs(1)), 0);
         let second = slots.due();
-        assert!(second >= start + INTERVAL / 2 && second <= start + INTERVAL * 3 / 2, "{second}");
+        assert!(
+            second >= start + INTERVAL / 2 && second <= start + INTERVAL * 3 / 2,
+            "{second}"
+        );
         assert_eq!(slots.advance(second + Duration::from_secs(1)), 0);
         assert_eq!(slots.due(), second + INTERVAL);
         // A round of two and a half intervals leaves two out and keeps its place.

@@ -28,7 +28,7 @@ use crate::{
     flow::FlowSequence,
     probe::{Probe, ProbeId, Reply, Template, Ttl},
     route::{Answer, Evidence, Route},
-    strategy::Strategy,
+    strategy::{Confidence, Strategy},
     time::Time,
     trace::{StopReason, Trace},
 };
@@ -46,8 +46,8 @@ const VERDICT_MIN: Duration = Duration::from_millis(650);
 pub struct Settings {
     /// How probes are chosen.
     pub strategy: Strategy,
-    /// Confidence that the route found is whole, between 0 and 1; `fixed` only reports what it reached.
-    pub confidence: f64,
+    /// Confidence that the route found is whole; `fixed` only reports what it reached.
+    pub confidence: Confidence,
     /// Nearest TTL asked.
     pub first_ttl: Ttl,
     /// Farthest TTL asked.
@@ -289,7 +289,7 @@ impl Tracer {
             source: template.source,
             protocol: template.protocol,
             strategy: self.settings.strategy,
-            confidence: self.settings.confidence,
+            confidence: self.settings.confidence.get(),
             duration: self.now.since(self.started),
             stop_reason: ending.reason,
             detail: ending.detail,

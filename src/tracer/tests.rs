@@ -7,7 +7,7 @@ use crate::{
     flow::{Family, FlowSequence, Protocol},
     probe::Ttl,
     simulation::{Bench, Network, Topology, Truth},
-    strategy::Strategy,
+    strategy::{Confidence, Strategy},
     time::Time,
     trace::{StopReason, Trace},
 };
@@ -15,7 +15,7 @@ use crate::{
 fn settings(flows: u16) -> Settings {
     Settings {
         strategy: Strategy::Fixed,
-        confidence: 0.95,
+        confidence: Confidence::DEFAULT,
         first_ttl: Ttl::MIN,
         max_ttl: Ttl::MIN.plus(29),
         timeout: Duration::from_secs(2),
