@@ -23,6 +23,8 @@ use crate::{
 const MEMORY: Duration = Duration::from_secs(5);
 /// Most replies that wait for a second witness.
 const HELD_MAX: usize = 1024;
+/// Most changes by NATs that are remembered.
+const PROVEN_MAX: usize = 256;
 
 /// Why a message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,6 +95,8 @@ pub(super) struct Demux {
     entries: BTreeMap<Key, Entry>,
     expiry: VecDeque<(Time, Key)>,
     held: VecDeque<Held>,
+    /// Differences that a NAT was proven to make, per destination, oldest first.
+    proven: VecDeque<(IpAddr, u16)>,
 }
 
 /// The identifier of the ICMP echo requests of the process with this secret.
@@ -124,6 +128,7 @@ impl Demux {
             entries: BTreeMap::new(),
             expiry: VecDeque::new(),
             held: VecDeque::new(),
+            proven: VecDeque::new(),
         }
     }
 
@@ -231,11 +236,18 @@ impl Demux {
 
     fn hold(&mut self, key: Key, delta: u16, arrived: Time, message: Message) -> Vec<Match> {
         let difference = (key.0, delta);
+        if self.proven.contains(&difference) {
+            return vec![self.credit(key, arrived, message, true)];
+        }
         let witness = self
             .held
             .iter()
             .position(|held| held.difference == difference && held.key != key);
         if let Some(first) = witness.and_then(|index| self.held.remove(index)) {
+            self.proven.push_back(difference);
+            if self.proven.len() > PROVEN_MAX {
+                self.proven.pop_front();
+            }
             return vec![
                 self.credit(first.key, first.arrived, first.message, true),
                 self.credit(key, arrived, message, true),

@@ -322,3 +322,6 @@ impl Exchange {
         Pacer::new(max_pps, (max_pps / 10).max(1), now)
     }
 }
+
+#[cfg(test)]
+mod tests;

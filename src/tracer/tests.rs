@@ -136,7 +136,7 @@ fn a_trace_ends_for_the_right_reason_and_soon() {
             3,
             3000,
         ),
-        ("loop", StopReason::Loop, "for the third time", false, 7, 1000),
+        ("loop", StopReason::Loop, "for the third time", false, 6, 1000),
     ];
     for (name, reason, detail, reached, hops, millis) in cases {
         for family in [Family::V4, Family::V6] {
