@@ -73,10 +73,7 @@ impl Config {
                 if u64::try_from(size).is_ok_and(|size| size <= MAX_SIZE) {
                     Ok(())
                 } else {
-                    Err(io::Error::new(
-                        io::ErrorKind::FileTooLarge,
-                        "the file is larger than 64 MiB",
-                    ))
+                    Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 64 MiB"))
                 }
             })
             .map_err(|reason| ConfigError::read(path, reason))?;
@@ -109,14 +106,7 @@ impl Config {
             invalid((Place::START, Fault::root("the file is empty", allowed)))
         })?;
         validate::config(raw).map_err(|validate::Failure { path, wrong, allowed }| {
-            invalid((
-                yaml::locate(text, &path),
-                Fault {
-                    path: yaml::path_text(&path),
-                    wrong,
-                    allowed,
-                },
-            ))
+            invalid((yaml::locate(text, &path), Fault { path: yaml::path_text(&path), wrong, allowed }))
         })
     }
 }

@@ -183,9 +183,7 @@ mod tests {
     fn every_flow_of_the_range_comes_once() {
         for (first, seed) in [(33_453, 0), (33_453, 7), (1, 99), (65_000, 3), (65_535, 3)] {
             let sequence = FlowSequence::new(first, seed);
-            let flows: BTreeSet<_> = (0..sequence.len())
-                .filter_map(|index| sequence.get(index))
-                .collect();
+            let flows: BTreeSet<_> = (0..sequence.len()).filter_map(|index| sequence.get(index)).collect();
             assert_eq!(flows.len(), sequence.len(), "first {first} seed {seed}");
             assert_eq!(flows.first(), Some(&FlowId(first)));
             assert_eq!(flows.last(), Some(&FlowId(65_535)));
@@ -206,9 +204,7 @@ mod tests {
     #[test]
     fn seeds_give_different_sequences() {
         let [one, other] = [1, 2].map(|seed| FlowSequence::new(33_453, seed));
-        let same = (0..1000)
-            .filter(|&index| one.get(index) == other.get(index))
-            .count();
+        let same = (0..1000).filter(|&index| one.get(index) == other.get(index)).count();
         assert!(same < 10, "{same} of 1000 places are the same");
     }
 

@@ -25,13 +25,7 @@ impl Monitor {
     /// A target of which nothing is known. `seed` fixes its flows for as long as it is remembered.
     #[must_use]
     pub fn new(target: Arc<Target>, seed: u64) -> Self {
-        Self {
-            target,
-            seed,
-            address: None,
-            counters: TargetCounters::default(),
-            last_round: None,
-        }
+        Self { target, seed, address: None, counters: TargetCounters::default(), last_round: None }
     }
 
     /// The target.
@@ -65,11 +59,7 @@ impl Monitor {
             Err(_) => self.counters.rounds_failed += 1,
         }
         let outcome = outcome.map(Arc::new).map_err(Arc::from);
-        self.last_round = Some(LastRound {
-            started,
-            duration,
-            outcome,
-        });
+        self.last_round = Some(LastRound { started, duration, outcome });
     }
 
     /// What views may see now.

@@ -77,14 +77,8 @@ pub struct Network {
 
 #[derive(Debug)]
 enum Command {
-    Start {
-        ticket: u64,
-        request: Box<Request>,
-        result: oneshot::Sender<Trace>,
-    },
-    Stop {
-        ticket: u64,
-    },
+    Start { ticket: u64, request: Box<Request>, result: oneshot::Sender<Trace> },
+    Stop { ticket: u64 },
     SetMaxPps(u32),
 }
 
@@ -113,11 +107,7 @@ impl Network {
             waiting: BTreeMap::new(),
             busy_until: Time::ZERO,
         };
-        let network = Self {
-            commands,
-            counters,
-            next_ticket: Arc::new(AtomicU64::new(0)),
-        };
+        let network = Self { commands, counters, next_ticket: Arc::new(AtomicU64::new(0)) };
         Ok((network, tokio::spawn(driver.run())))
     }
 
@@ -128,16 +118,9 @@ impl Network {
     pub async fn trace(&self, request: Request) -> Result<Trace, Stopped> {
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let (result, answer) = oneshot::channel();
-        let start = Command::Start {
-            ticket,
-            request: Box::new(request),
-            result,
-        };
+        let start = Command::Start { ticket, request: Box::new(request), result };
         self.commands.send(start).map_err(|_| Stopped)?;
-        let _guard = StopOnDrop {
-            ticket,
-            commands: &self.commands,
-        };
+        let _guard = StopOnDrop { ticket, commands: &self.commands };
         answer.await.map_err(|_| Stopped)
     }
 
@@ -150,10 +133,7 @@ impl Network {
     /// What happened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -201,25 +181,13 @@ impl Driver {
     fn obey(&mut self, command: Command) {
         let now = self.clock.now();
         match command {
-            Command::Start {
-                ticket,
-                request,
-                result,
-            } => {
-                let Request {
-                    template,
-                    interface,
-                    settings,
-                } = *request;
+            Command::Start { ticket, request, result } => {
+                let Request { template, interface, settings } = *request;
                 let id = self.exchange.start(now, template, interface, settings);
                 self.waiting.insert(id, (ticket, result));
             }
             Command::Stop { ticket } => {
-                let id = self
-                    .waiting
-                    .iter()
-                    .find(|(_, (held, _))| *held == ticket)
-                    .map(|(&id, _)| id);
+                let id = self.waiting.iter().find(|(_, (held, _))| *held == ticket).map(|(&id, _)| id);
                 if let Some(id) = id {
                     self.waiting.remove(&id);
                     self.exchange.stop(id);
@@ -238,9 +206,7 @@ impl Driver {
             let Some(transmit) = self.exchange.poll_transmit(now) else {
                 return;
             };
-            let sent = self
-                .sender
-                .send(self.exchange.packet(), transmit.destination, transmit.interface);
+            let sent = self.sender.send(self.exchange.packet(), transmit.destination, transmit.interface);
             let Err(error) = sent else { continue };
             let failure = match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR) => {
@@ -263,11 +229,9 @@ impl Driver {
         let read = receiver.read(|message| {
             let datagram = match (family, message.from) {
                 (Family::V4, _) => Datagram::V4(message.bytes),
-                (Family::V6, Some(std::net::IpAddr::V6(from))) => Datagram::V6 {
-                    from,
-                    protocol,
-                    message: message.bytes,
-                },
+                (Family::V6, Some(std::net::IpAddr::V6(from))) => {
+                    Datagram::V6 { from, protocol, message: message.bytes }
+                }
                 (Family::V6, _) => return,
             };
             exchange.handle_datagram(arrivals.read_at(), arrivals.at(message.stamp), datagram);

@@ -140,10 +140,7 @@ impl ReplyKind {
     /// Whether this answer proves that the probe's flow reached the destination.
     #[must_use]
     pub const fn is_destination(self) -> bool {
-        matches!(
-            self,
-            Self::PortUnreachable | Self::EchoReply | Self::SynAck | Self::Reset
-        )
+        matches!(self, Self::PortUnreachable | Self::EchoReply | Self::SynAck | Self::Reset)
     }
 }
 

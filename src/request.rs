@@ -46,20 +46,13 @@ pub fn request(
     time_limit: Option<Duration>,
 ) -> Result<Request, RequestError> {
     let interface = match &module.interface {
-        Some(name) => Some(interface_index(name).map_err(|reason| RequestError::Interface {
-            name: name.clone(),
-            reason,
-        })?),
+        Some(name) => Some(
+            interface_index(name).map_err(|reason| RequestError::Interface { name: name.clone(), reason })?,
+        ),
         None => None,
     };
-    let source =
-        source_towards(destination, module.source, module.interface.as_deref()).map_err(|reason| {
-            RequestError::NoWay {
-                destination,
-                from: origin(module),
-                reason,
-            }
-        })?;
+    let source = source_towards(destination, module.source, module.interface.as_deref())
+        .map_err(|reason| RequestError::NoWay { destination, from: origin(module), reason })?;
     let template = Template {
         source,
         destination,
@@ -84,11 +77,7 @@ pub fn request(
         time_limit,
         flow_sequence: FlowSequence::new(module.source_port, seed),
     };
-    Ok(Request {
-        template,
-        interface,
-        settings,
-    })
+    Ok(Request { template, interface, settings })
 }
 
 /// What the sockets have to let through for these modules. `echo_id` is the process's own.
@@ -99,11 +88,7 @@ pub fn wanted<'a>(modules: impl IntoIterator<Item = &'a Module>, echo_id: u16) -
         first_source_port = first_source_port.min(module.source_port);
         destination_ports.insert(module.destination_port);
     }
-    Wanted {
-        first_source_port,
-        destination_ports,
-        echo_id,
-    }
+    Wanted { first_source_port, destination_ports, echo_id }
 }
 
 /// What the sockets have to let through for a configuration.
@@ -113,14 +98,7 @@ pub fn wanted_by(config: &Config, echo_id: u16) -> Wanted {
 }
 
 fn origin(module: &Module) -> String {
-    let source = module
-        .source
-        .map(|source| format!(" from {source}"))
-        .unwrap_or_default();
-    let interface = module
-        .interface
-        .as_ref()
-        .map(|name| format!(" through {name}"))
-        .unwrap_or_default();
+    let source = module.source.map(|source| format!(" from {source}")).unwrap_or_default();
+    let interface = module.interface.as_ref().map(|name| format!(" through {name}")).unwrap_or_default();
     source + &interface
 }

@@ -66,16 +66,10 @@ pub async fn resolve(
         Host::Address(address) => vec![*address],
         Host::Name(name) => lookup(name.as_str()).await?,
     };
-    let address = choose(&answers, family, keep).ok_or_else(|| ResolveError::NoAddress {
-        host: host.to_string(),
-        family: family_word(family),
-    })?;
+    let address = choose(&answers, family, keep)
+        .ok_or_else(|| ResolveError::NoAddress { host: host.to_string(), family: family_word(family) })?;
     match not_one_host(address) {
-        Some(kind) => Err(ResolveError::NotOneHost {
-            host: host.to_string(),
-            address,
-            kind,
-        }),
+        Some(kind) => Err(ResolveError::NotOneHost { host: host.to_string(), address, kind }),
         None => Ok(address),
     }
 }
@@ -83,13 +77,8 @@ pub async fn resolve(
 async fn lookup(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
     match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await {
         Ok(Ok(answers)) => Ok(answers.map(|answer| answer.ip()).collect()),
-        Ok(Err(reason)) => Err(ResolveError::Failed {
-            host: name.to_owned(),
-            reason,
-        }),
-        Err(_) => Err(ResolveError::Slow {
-            host: name.to_owned(),
-        }),
+        Ok(Err(reason)) => Err(ResolveError::Failed { host: name.to_owned(), reason }),
+        Err(_) => Err(ResolveError::Slow { host: name.to_owned() }),
     }
 }
 
@@ -164,11 +153,7 @@ mod tests {
             ("192.0.2.1", false),
         ];
         for (address, refused) in cases {
-            assert_eq!(
-                not_one_host(address.parse().unwrap()).is_some(),
-                refused,
-                "{address}"
-            );
+            assert_eq!(not_one_host(address.parse().unwrap()).is_some(), refused, "{address}");
         }
     }
 }

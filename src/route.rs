@@ -105,11 +105,7 @@ impl RttSummary {
     #[must_use]
     pub fn of(mut rtts: Vec<Duration>) -> Option<Self> {
         rtts.sort_unstable();
-        Some(Self {
-            min: *rtts.first()?,
-            median: *rtts.get((rtts.len() - 1) / 2)?,
-            max: *rtts.last()?,
-        })
+        Some(Self { min: *rtts.first()?, median: *rtts.get((rtts.len() - 1) / 2)?, max: *rtts.last()? })
     }
 }
 

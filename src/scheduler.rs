@@ -43,12 +43,7 @@ impl Scheduler {
     pub fn new(network: Network, store: Store, config: &Config) -> Self {
         let turns = usize::try_from(config.global.max_rounds_in_progress).unwrap_or(usize::MAX);
         let turns = Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS)));
-        Self {
-            network,
-            store,
-            clock: Clock::start(),
-            turns,
-        }
+        Self { network, store, clock: Clock::start(), turns }
     }
 
     /// Starts to trace all targets of a configuration. Dropping the set ends it.
@@ -101,10 +96,7 @@ impl Scheduler {
         monitor.resolved(address);
         let request =
             request(&target.module, address, monitor.seed(), None).map_err(|error| error.to_string())?;
-        self.network
-            .trace(request)
-            .await
-            .map_err(|error| error.to_string())
+        self.network.trace(request).await.map_err(|error| error.to_string())
     }
 }
 
@@ -124,12 +116,7 @@ impl Slots {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Self {
-            interval,
-            due: now,
-            first: true,
-            place: Duration::from_nanos(hasher.finish() % nanos),
-        }
+        Self { interval, due: now, first: true, place: Duration::from_nanos(hasher.finish() % nanos) }
     }
 
     const fn due(&self) -> Time {
@@ -206,10 +193,7 @@ mod tests {
         assert_eq!(slots.due(), start);
         assert_eq!(slots.advance(start + Duration::from_secs(1)), 0);
         let second = slots.due();
-        assert!(
-            second >= start + INTERVAL / 2 && second <= start + INTERVAL * 3 / 2,
-            "{second}"
-        );
+        assert!(second >= start + INTERVAL / 2 && second <= start + INTERVAL * 3 / 2, "{second}");
         assert_eq!(slots.advance(second + Duration::from_secs(1)), 0);
         assert_eq!(slots.due(), second + INTERVAL);
         // A round of two and a half intervals leaves two out and keeps its place.

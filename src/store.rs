@@ -84,17 +84,14 @@ pub struct Histogram {
 
 impl Histogram {
     /// Upper bounds of the buckets in seconds: from a neighbour in the same rack to a satellite link.
-    pub const BOUNDS: [f64; 14] = [
-        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    ];
+    pub const BOUNDS: [f64; 14] =
+        [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
     /// Adds an observation.
     pub fn observe(&mut self, value: Duration) {
         self.count += 1;
         self.sum += value;
-        let place = Self::BOUNDS
-            .iter()
-            .position(|&bound| value.as_secs_f64() <= bound);
+        let place = Self::BOUNDS.iter().position(|&bound| value.as_secs_f64() <= bound);
         if let Some(bucket) = place.and_then(|place| self.buckets.get_mut(place)) {
             *bucket += 1;
         }
@@ -102,13 +99,10 @@ impl Histogram {
 
     /// Each bound with the number of observations up to it.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
-        Self::BOUNDS
-            .into_iter()
-            .zip(self.buckets)
-            .scan(0, |total, (bound, count)| {
-                *total += count;
-                Some((bound, *total))
-            })
+        Self::BOUNDS.into_iter().zip(self.buckets).scan(0, |total, (bound, count)| {
+            *total += count;
+            Some((bound, *total))
+        })
     }
 
     /// Number of observations.
@@ -160,34 +154,19 @@ impl Store {
 
     /// Forgets a target.
     pub fn remove(&self, name: &str) {
-        self.inner
-            .targets
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
+        self.inner.targets.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// All snapshots by name.
     #[must_use]
     pub fn targets(&self) -> Vec<Arc<Snapshot>> {
-        self.inner
-            .targets
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.inner.targets.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// One target's snapshot.
     #[must_use]
     pub fn target(&self, name: &str) -> Option<Arc<Snapshot>> {
-        self.inner
-            .targets
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        self.inner.targets.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// Whether every target was tried once.
@@ -242,17 +221,9 @@ mod tests {
         for millis in [0.05, 0.1, 0.2, 30.0, 9000.0] {
             histogram.observe(Duration::from_secs_f64(millis / 1000.0));
         }
-        let counts: BTreeMap<_, _> = histogram
-            .cumulative()
-            .map(|(bound, count)| (bound.to_string(), count))
-            .collect();
-        for (bound, count) in [
-            ("0.0001", 2),
-            ("0.00025", 3),
-            ("0.025", 3),
-            ("0.05", 4),
-            ("2.5", 4),
-        ] {
+        let counts: BTreeMap<_, _> =
+            histogram.cumulative().map(|(bound, count)| (bound.to_string(), count)).collect();
+        for (bound, count) in [("0.0001", 2), ("0.00025", 3), ("0.025", 3), ("0.05", 4), ("2.5", 4)] {
             assert_eq!(counts[bound], count, "up to {bound}");
         }
         assert_eq!(histogram.count(), 5);

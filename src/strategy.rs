@@ -109,10 +109,7 @@ mod tests {
     fn names_are_the_same_in_text_and_in_serde() {
         for strategy in Strategy::ALL {
             assert_eq!(strategy.name().parse(), Ok(strategy));
-            assert_eq!(
-                serde_json::to_string(&strategy).unwrap(),
-                format!("\"{strategy}\"")
-            );
+            assert_eq!(serde_json::to_string(&strategy).unwrap(), format!("\"{strategy}\""));
         }
         assert_eq!(
             "MDA".parse::<Strategy>().unwrap_err(),

@@ -156,10 +156,7 @@ impl Tracer {
         let query = self.queries.next()?;
         if self.probes_sent >= self.settings.max_probes {
             let detail = format!("max_probes {} were sent", self.settings.max_probes);
-            self.close(Ending {
-                reason: StopReason::ProbeLimit,
-                detail: Some(detail),
-            });
+            self.close(Ending { reason: StopReason::ProbeLimit, detail: Some(detail) });
             return None;
         }
         let (flow, ttl) = self.queries.get(query).map(|query| (query.flow, query.ttl))?;
@@ -178,10 +175,7 @@ impl Tracer {
         self.evidence.unsent(sent.flow, sent.ttl);
         self.probes_sent = self.probes_sent.saturating_sub(1);
         if let SendFailure::Refused(detail) = failure {
-            self.finish(Ending {
-                reason: StopReason::SendFailed,
-                detail: Some(detail),
-            });
+            self.finish(Ending { reason: StopReason::SendFailed, detail: Some(detail) });
         }
     }
 
@@ -195,28 +189,11 @@ impl Tracer {
         let Some(sent) = self.queries.answered(reply.probe) else {
             return;
         };
-        let Reply {
-            from,
-            kind,
-            rtt,
-            nat,
-            mpls,
-            ..
-        } = reply;
+        let Reply { from, kind, rtt, nat, mpls, .. } = reply;
         self.replies_received += 1;
         self.slowest = self.slowest.max(Some(rtt));
         self.farthest = self.farthest.max(Some(sent.ttl));
-        self.evidence.answered(
-            sent.flow,
-            sent.ttl,
-            Answer {
-                from,
-                kind,
-                rtt,
-                nat,
-                mpls,
-            },
-        );
+        self.evidence.answered(sent.flow, sent.ttl, Answer { from, kind, rtt, nat, mpls });
         self.consult(|policy, plan| policy.on_answer(sent.flow, sent.ttl, plan));
         self.settle(now);
     }
@@ -228,10 +205,7 @@ impl Tracer {
             return;
         }
         if self.time_limit().is_some_and(|limit| limit <= now) {
-            self.finish(Ending {
-                reason: StopReason::TimeLimit,
-                detail: None,
-            });
+            self.finish(Ending { reason: StopReason::TimeLimit, detail: None });
             return;
         }
         while let Some(expired) = self.queries.expired(now) {
@@ -249,24 +223,12 @@ impl Tracer {
         if self.finished.is_some() {
             return None;
         }
-        let pace = self.queries.next().map(|_| Deadline {
-            at: self.pacer.next(),
-            reason: Reason::Pace,
-        });
+        let pace = self.queries.next().map(|_| Deadline { at: self.pacer.next(), reason: Reason::Pace });
         let silence = self.queries.next_deadline().and_then(|(at, query)| {
             let query = self.queries.get(query)?;
-            Some(Deadline {
-                at,
-                reason: Reason::Silence {
-                    flow: query.flow,
-                    ttl: query.ttl,
-                },
-            })
+            Some(Deadline { at, reason: Reason::Silence { flow: query.flow, ttl: query.ttl } })
         });
-        let limit = self.time_limit().map(|at| Deadline {
-            at,
-            reason: Reason::TimeLimit,
-        });
+        let limit = self.time_limit().map(|at| Deadline { at, reason: Reason::TimeLimit });
         [pace, silence, limit].into_iter().flatten().min()
     }
 
@@ -280,10 +242,8 @@ impl Tracer {
     #[must_use]
     pub fn into_trace(self, template: &Template) -> Trace {
         let ending = self.finished.or(self.closing);
-        let ending = ending.unwrap_or(Ending {
-            reason: StopReason::TimeLimit,
-            detail: Some("interrupted".into()),
-        });
+        let ending =
+            ending.unwrap_or(Ending { reason: StopReason::TimeLimit, detail: Some("interrupted".into()) });
         Trace {
             destination: template.destination,
             source: template.source,
@@ -305,12 +265,7 @@ impl Tracer {
         let patience = self.patience();
         let timeout = self.settings.timeout;
         let Some((flow, ttl, adaptive, last)) = self.queries.get(query).map(|query| {
-            (
-                query.flow,
-                query.ttl,
-                query.verdict_at(patience, timeout),
-                query.timeout_at(timeout),
-            )
+            (query.flow, query.ttl, query.verdict_at(patience, timeout), query.timeout_at(timeout))
         }) else {
             return;
         };
@@ -318,11 +273,7 @@ impl Tracer {
         let verdict = if overtaken { adaptive } else { last };
         if now < verdict {
             // Look again after a retry's time: an answer from farther away may have come meanwhile.
-            let next = if overtaken {
-                verdict
-            } else {
-                verdict.min(now + patience.retry)
-            };
+            let next = if overtaken { verdict } else { verdict.min(now + patience.retry) };
             self.queries.wait_until(query, next);
             return;
         }
@@ -358,11 +309,8 @@ impl Tracer {
     }
 
     fn consult<T>(&mut self, ask: impl FnOnce(&mut dyn Policy, &mut Plan<'_>) -> T) -> T {
-        let mut plan = Plan {
-            settings: &self.settings,
-            evidence: &mut self.evidence,
-            queries: &mut self.queries,
-        };
+        let mut plan =
+            Plan { settings: &self.settings, evidence: &mut self.evidence, queries: &mut self.queries };
         let answer = ask(self.policy.as_mut(), &mut plan);
         if self.closing.is_some() {
             self.queries.withdraw_unsent();
@@ -373,10 +321,7 @@ impl Tracer {
     fn patience(&self) -> Patience {
         let adaptive = self.slowest.unwrap_or_default() * 2 + RETRY_MARGIN;
         let retry = adaptive.max(RETRY_MIN).min(self.settings.timeout);
-        Patience {
-            retry,
-            verdict: VERDICT_MIN.max(retry),
-        }
+        Patience { retry, verdict: VERDICT_MIN.max(retry) }
     }
 
     fn time_limit(&self) -> Option<Time> {

@@ -138,9 +138,7 @@ impl Quote {
             || self.echo_id.is_some_and(|id| id != sent.echo_id)
             // The flow of ICMP is the checksum, which has its own rule below.
             || self.protocol != Protocol::Icmp && self.flow.is_some_and(|flow| flow != sent.flow);
-        let delta = self
-            .checksum
-            .map(|quoted| checksum::difference(quoted, sent.checksum));
+        let delta = self.checksum.map(|quoted| checksum::difference(quoted, sent.checksum));
         match (self.tag, delta) {
             (Some(tag), _) if tag != sent.tag => Verdict::Foreign,
             (Some(_), None | Some(0)) if !rewritten => Verdict::Ours,

@@ -1,9 +1,5 @@
 //! The configuration as a file: what the operating system has to say about it, its encoding and its size.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "the helpers here are tests as well"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers here are tests as well")]
 
 use std::{
     fmt::Write as _,
@@ -25,9 +21,7 @@ fn file(content: &[u8]) -> NamedTempFile {
 /// The error without the name of the file.
 fn error(path: &Path) -> String {
     let line = Config::load(path).unwrap_err().to_string();
-    line.strip_prefix(path.to_str().unwrap())
-        .unwrap_or_else(|| panic!("{line}"))
-        .to_owned()
+    line.strip_prefix(path.to_str().unwrap()).unwrap_or_else(|| panic!("{line}")).to_owned()
 }
 
 #[test]
@@ -40,19 +34,13 @@ fn the_example_loads() {
 fn a_missing_file_is_named() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("missing.yaml");
-    assert_eq!(
-        error(&path),
-        ": cannot read: No such file or directory (os error 2)"
-    );
+    assert_eq!(error(&path), ": cannot read: No such file or directory (os error 2)");
 }
 
 #[test]
 fn a_directory_is_no_file() {
     let directory = TempDir::new().unwrap();
-    assert_eq!(
-        error(directory.path()),
-        ": cannot read: Is a directory (os error 21)"
-    );
+    assert_eq!(error(directory.path()), ": cannot read: Is a directory (os error 21)");
 }
 
 #[test]
@@ -63,10 +51,7 @@ fn a_file_without_permission_is_named() {
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o000)).unwrap();
     // A privileged user reads it all the same.
     if fs::read(file.path()).is_err() {
-        assert_eq!(
-            error(file.path()),
-            ": cannot read: Permission denied (os error 13)"
-        );
+        assert_eq!(error(file.path()), ": cannot read: Permission denied (os error 13)");
     } else {
         assert!(error(file.path()).starts_with(":1:10: targets: nothing to trace; "));
     }
@@ -74,45 +59,27 @@ fn a_file_without_permission_is_named() {
 
 #[test]
 fn a_file_without_end_is_refused() {
-    assert_eq!(
-        error(Path::new("/dev/zero")),
-        ": cannot read: the file is larger than 64 MiB"
-    );
+    assert_eq!(error(Path::new("/dev/zero")), ": cannot read: the file is larger than 64 MiB");
 }
 
 #[test]
 fn an_empty_file_says_so() {
     let allowed = "allowed is a mapping with the keys global, modules, targets, target_files, probe";
-    assert_eq!(
-        error(file(b"").path()),
-        format!(":1:1: (root): the file is empty; {allowed}")
-    );
-    assert_eq!(
-        error(Path::new("/dev/null")),
-        format!(":1:1: (root): the file is empty; {allowed}")
-    );
+    assert_eq!(error(file(b"").path()), format!(":1:1: (root): the file is empty; {allowed}"));
+    assert_eq!(error(Path::new("/dev/null")), format!(":1:1: (root): the file is empty; {allowed}"));
 }
 
 #[test]
 fn bytes_that_are_not_utf_8_have_a_place() {
     for (content, expected) in [
-        (
-            &b"\xff"[..],
-            ":1:1: (root): the byte 0xff is not UTF-8; allowed is text in UTF-8",
-        ),
+        (&b"\xff"[..], ":1:1: (root): the byte 0xff is not UTF-8; allowed is text in UTF-8"),
         (
             b"global:\n  \xc3\xa9: \xe9\n",
             ":2:6: (root): the byte 0xe9 is not UTF-8; allowed is text in UTF-8",
         ),
-        (
-            b"targets: []\n\xc3",
-            ":2:1: (root): the byte 0xc3 is not UTF-8; allowed is text in UTF-8",
-        ),
+        (b"targets: []\n\xc3", ":2:1: (root): the byte 0xc3 is not UTF-8; allowed is text in UTF-8"),
         // UTF-16 begins with a byte order mark that is no UTF-8.
-        (
-            b"\xff\xfeg\0",
-            ":1:1: (root): the byte 0xff is not UTF-8; allowed is text in UTF-8",
-        ),
+        (b"\xff\xfeg\0", ":1:1: (root): the byte 0xff is not UTF-8; allowed is text in UTF-8"),
     ] {
         assert_eq!(error(file(content).path()), expected);
     }
@@ -121,18 +88,8 @@ fn bytes_that_are_not_utf_8_have_a_place() {
 #[test]
 fn errors_of_the_content_begin_with_the_name_of_the_file() {
     let file = file(b"\xef\xbb\xbfglobal:\r\n  interval: 0s\r\n");
-    assert_eq!(
-        error(file.path()),
-        ":2:13: global.interval: 0s is too short; allowed is 1s to 365d"
-    );
-    assert!(matches!(
-        Config::load(file.path()),
-        Err(ConfigError::Invalid {
-            line: 2,
-            column: 13,
-            ..
-        })
-    ));
+    assert_eq!(error(file.path()), ":2:13: global.interval: 0s is too short; allowed is 1s to 365d");
+    assert!(matches!(Config::load(file.path()), Err(ConfigError::Invalid { line: 2, column: 13, .. })));
 }
 
 /// One list of targets with a name and labels each, as a generator would write it.
@@ -184,8 +141,5 @@ fn a_bomb_of_aliases_is_refused_at_once() {
         writeln!(bomb, "{this}: &{this} [{aliases}]").unwrap();
     }
     let line = within_seconds(5, || error(file(bomb.as_bytes()).path()));
-    assert!(
-        line.ends_with("aliases repeat too much; allowed is what is written out"),
-        "{line}"
-    );
+    assert!(line.ends_with("aliases repeat too much; allowed is what is written out"), "{line}");
 }

@@ -106,10 +106,7 @@ impl FromText for Allow {
             return network(address, prefix).unwrap_or_else(|| Err(format!("{} is no network", quote(text))));
         }
         Ok(match Host::from_text(text)? {
-            Host::Address(address) => Self::Network(Network {
-                address,
-                prefix: bits(address),
-            }),
+            Host::Address(address) => Self::Network(Network { address, prefix: bits(address) }),
             Host::Name(name) => Self::Name(NamePattern::Exactly(name)),
         })
     }
@@ -123,16 +120,11 @@ fn network(address: &str, prefix: &str) -> Option<Result<Allow, String>> {
         return None;
     }
     let prefix: u8 = prefix.parse().ok().filter(|&prefix| prefix <= bits(address))?;
-    let network = Network {
-        address: masked(address, prefix),
-        prefix,
-    };
+    let network = Network { address: masked(address, prefix), prefix };
     if network.address == address {
         Some(Ok(Allow::Network(network)))
     } else {
-        Some(Err(format!(
-            "`{address}/{prefix}` has bits set behind its prefix (the network is {network})"
-        )))
+        Some(Err(format!("`{address}/{prefix}` has bits set behind its prefix (the network is {network})")))
     }
 }
 
@@ -197,11 +189,7 @@ mod tests {
             ("::/0", "2001:db8::1", true),
             ("2001:db8::1/128", "2001:db8::1", true),
         ] {
-            assert_eq!(
-                network(block).contains(address.parse().unwrap()),
-                inside,
-                "{block} {address}"
-            );
+            assert_eq!(network(block).contains(address.parse().unwrap()), inside, "{block} {address}");
         }
         assert_eq!(network("192.0.2.7").to_string(), "192.0.2.7/32");
     }
@@ -218,11 +206,7 @@ mod tests {
             ("www.Example.net", "WWW.example.net.", true),
             ("www.example.net", "a.www.example.net", false),
         ] {
-            assert_eq!(
-                pattern(text).matches(&name.parse().unwrap()),
-                matches,
-                "{text} {name}"
-            );
+            assert_eq!(pattern(text).matches(&name.parse().unwrap()), matches, "{text} {name}");
             assert_eq!(pattern(text).to_string(), text);
         }
     }
@@ -230,10 +214,7 @@ mod tests {
     #[test]
     fn refuses_what_is_neither() {
         for (text, wrong) in [
-            (
-                "192.0.2.1/24",
-                "`192.0.2.1/24` has bits set behind its prefix (the network is 192.0.2.0/24)",
-            ),
+            ("192.0.2.1/24", "`192.0.2.1/24` has bits set behind its prefix (the network is 192.0.2.0/24)"),
             ("192.0.2.0/33", "`192.0.2.0/33` is no network"),
             ("192.0.2.0/+8", "`192.0.2.0/+8` is no network"),
             ("192.0.2.0/", "`192.0.2.0/` is no network"),

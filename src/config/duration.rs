@@ -91,17 +91,7 @@ mod tests {
 
     #[test]
     fn writes_what_it_reads() {
-        for text in [
-            "0s",
-            "1ms",
-            "500ms",
-            "1s",
-            "1m30s",
-            "1h",
-            "1d12h",
-            "365d",
-            "1d1h1m1s1ms",
-        ] {
+        for text in ["0s", "1ms", "500ms", "1s", "1m30s", "1h", "1d12h", "365d", "1d1h1m1s1ms"] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
         assert_eq!(format_duration(Duration::from_micros(1)), "0s");

@@ -36,28 +36,17 @@ pub enum ConfigError {
 impl ConfigError {
     /// The error of reading a file.
     pub(super) fn read(file: &Path, reason: io::Error) -> Self {
-        Self::Read {
-            file: one_line(&file.display().to_string(), usize::MAX),
-            reason,
-        }
+        Self::Read { file: one_line(&file.display().to_string(), usize::MAX), reason }
     }
 
     /// An error at a place.
     pub(super) fn invalid(file: &str, place: Place, Fault { path, wrong, allowed }: Fault) -> Self {
-        let verb = if allowed.starts_with("are ") {
-            "allowed"
-        } else {
-            "allowed is"
-        };
+        let verb = if allowed.starts_with("are ") { "allowed" } else { "allowed is" };
         Self::Invalid {
             file: one_line(file, usize::MAX),
             line: place.line,
             column: place.column,
-            path: if path.is_empty() {
-                ROOT.to_owned()
-            } else {
-                one_line(&path, 200)
-            },
+            path: if path.is_empty() { ROOT.to_owned() } else { one_line(&path, 200) },
             wrong: one_line(&wrong, 400),
             allowed: one_line(&format!("{verb} {allowed}"), 800),
         }
@@ -80,10 +69,7 @@ impl Place {
     /// The place behind all of `text`.
     pub(super) fn behind(text: &str) -> Self {
         let last = text.rsplit('\n').next().unwrap_or(text);
-        Self {
-            line: text.matches('\n').count() + 1,
-            column: last.chars().count() + 1,
-        }
+        Self { line: text.matches('\n').count() + 1, column: last.chars().count() + 1 }
     }
 
     /// The place as the YAML library writes it.
@@ -93,10 +79,7 @@ impl Place {
 
     /// Where the library says that the error is; `None` for errors about the text as a whole.
     pub(super) fn of(error: &serde_yaml::Error) -> Option<Self> {
-        error.location().map(|location| Self {
-            line: location.line(),
-            column: location.column(),
-        })
+        error.location().map(|location| Self { line: location.line(), column: location.column() })
     }
 }
 
@@ -111,11 +94,7 @@ pub(super) struct Fault {
 impl Fault {
     /// A fault of the file as a whole.
     pub(super) fn root(wrong: impl Into<String>, allowed: impl Into<String>) -> Self {
-        Self {
-            path: String::new(),
-            wrong: wrong.into(),
-            allowed: allowed.into(),
-        }
+        Self { path: String::new(), wrong: wrong.into(), allowed: allowed.into() }
     }
 
     /// Rewords an error of the YAML library. It shows path, message and place only as one text,
@@ -133,10 +112,7 @@ impl Fault {
         if let Some((at, start, reword)) = first {
             let (path, message) = text.split_at(at);
             let path = path.strip_suffix(": ").unwrap_or(path);
-            if let Some(fault) = message
-                .strip_prefix(start)
-                .and_then(|message| reword(path, message))
-            {
+            if let Some(fault) = message.strip_prefix(start).and_then(|message| reword(path, message)) {
                 return fault;
             }
         }
@@ -164,11 +140,7 @@ const REWORDINGS: [(&str, Reword); 5] = [
     ("invalid value: ", |path, message| {
         // What is wrong may quote the file, what is expected is always our own text: so split from the right.
         let (wrong, allowed) = message.rsplit_once(", expected ")?;
-        Some(Fault {
-            path: path.to_owned(),
-            wrong: wrong.to_owned(),
-            allowed: allowed.to_owned(),
-        })
+        Some(Fault { path: path.to_owned(), wrong: wrong.to_owned(), allowed: allowed.to_owned() })
     }),
     ("invalid type: ", |path, message| {
         let (found, allowed) = message.rsplit_once(", expected ")?;
@@ -184,18 +156,11 @@ const REWORDINGS: [(&str, Reword); 5] = [
             "a map" => "a mapping of names to values",
             _ => allowed,
         };
-        Some(Fault {
-            path: path.to_owned(),
-            wrong: format!("found {found}"),
-            allowed: allowed.to_owned(),
-        })
+        Some(Fault { path: path.to_owned(), wrong: format!("found {found}"), allowed: allowed.to_owned() })
     }),
     ("unknown field `", |path, message| {
         let (key, allowed) = message.rsplit_once("`, expected ")?;
-        let allowed = allowed
-            .trim_start_matches("one of ")
-            .replace("` or `", ", ")
-            .replace('`', "");
+        let allowed = allowed.trim_start_matches("one of ").replace("` or `", ", ").replace('`', "");
         Some(Fault {
             path: join(path, key),
             wrong: "unknown key".to_owned(),
@@ -205,11 +170,7 @@ const REWORDINGS: [(&str, Reword); 5] = [
     ("invalid key `", |path, message| {
         let (message, allowed) = message.rsplit_once(", expected ")?;
         let (key, wrong) = message.split_once("`: ")?;
-        Some(Fault {
-            path: join(path, key),
-            wrong: wrong.to_owned(),
-            allowed: allowed.to_owned(),
-        })
+        Some(Fault { path: join(path, key), wrong: wrong.to_owned(), allowed: allowed.to_owned() })
     }),
     ("duplicate field `", |path, message| {
         let key = message.strip_suffix('`')?;
@@ -231,11 +192,7 @@ fn start_of_message(text: &str, start: &str) -> Option<usize> {
 
 /// The path of a key below a path.
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// Text on one line: control characters and what else breaks or turns a line are escaped, and it is cut behind
@@ -265,13 +222,8 @@ mod tests {
 
     #[test]
     fn places_count_lines_and_characters() {
-        for (text, line, column) in [
-            ("", 1, 1),
-            ("a", 1, 2),
-            ("a\n", 2, 1),
-            ("a\nné", 2, 3),
-            ("\n\n", 3, 1),
-        ] {
+        for (text, line, column) in [("", 1, 1), ("a", 1, 2), ("a\n", 2, 1), ("a\nné", 2, 3), ("\n\n", 3, 1)]
+        {
             assert_eq!(Place::behind(text), Place { line, column }, "{text:?}");
         }
     }

@@ -72,10 +72,7 @@ impl<'de, T: FromText> Deserialize<'de> for NameKey<T> {
 
             fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
                 T::from_text(key).map(NameKey).map_err(|wrong| {
-                    E::custom(format_args!(
-                        "invalid key `{key}`: {wrong}, expected {}",
-                        T::ALLOWED
-                    ))
+                    E::custom(format_args!("invalid key `{key}`: {wrong}, expected {}", T::ALLOWED))
                 })
             }
         }
@@ -123,11 +120,7 @@ impl<'de, T: Number, const LOW: u64, const HIGH: u64> Deserialize<'de> for Withi
             }
 
             fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-                let found = if (LOW..=HIGH).contains(&value) {
-                    T::from_u64(value)
-                } else {
-                    None
-                };
+                let found = if (LOW..=HIGH).contains(&value) { T::from_u64(value) } else { None };
                 found.map(Within).ok_or_else(|| {
                     let wrong = format!("{value} is too {}", if value < LOW { "small" } else { "large" });
                     E::invalid_value(Unexpected::Other(&wrong), &self)

@@ -112,11 +112,7 @@ impl FromText for TargetName {
             && !text.chars().any(char::is_control)
             && text.trim() == text
             && !matches!(text, "." | "..");
-        if fits {
-            Ok(Self(text.into()))
-        } else {
-            Err(format!("{} cannot name a target", quote(text)))
-        }
+        if fits { Ok(Self(text.into())) } else { Err(format!("{} cannot name a target", quote(text))) }
     }
 }
 
@@ -125,14 +121,8 @@ impl FromText for ModuleName {
 
     fn from_text(text: &str) -> Result<Self, String> {
         let fits = (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.'));
-        if fits {
-            Ok(Self(text.into()))
-        } else {
-            Err(format!("{} cannot name a module", quote(text)))
-        }
+            && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.'));
+        if fits { Ok(Self(text.into())) } else { Err(format!("{} cannot name a module", quote(text))) }
     }
 }
 
@@ -145,10 +135,7 @@ impl FromText for HostName {
             return Err(format!("{} is no host", quote(text)));
         }
         if !text.is_ascii() {
-            return Err(format!(
-                "{} is not ASCII (international names begin with xn-- here)",
-                quote(text)
-            ));
+            return Err(format!("{} is not ASCII (international names begin with xn-- here)", quote(text)));
         }
         if labels.len() > 253 {
             return Err(format!("{} is longer than 253 bytes", quote(text)));
@@ -162,10 +149,7 @@ impl FromText for HostName {
         if last.bytes().all(|c| c.is_ascii_digit())
             || hexadecimal.is_some_and(|digits| digits.bytes().all(|c| c.is_ascii_hexdigit()))
         {
-            return Err(format!(
-                "{} ends in a number, yet is no IPv4 address",
-                quote(text)
-            ));
+            return Err(format!("{} ends in a number, yet is no IPv4 address", quote(text)));
         }
         Ok(Self(text.into()))
     }
@@ -173,9 +157,7 @@ impl FromText for HostName {
 
 fn is_host_label(label: &str) -> bool {
     (1..=63).contains(&label.len())
-        && label
-            .bytes()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'))
+        && label.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'))
         && !label.starts_with('-')
         && !label.ends_with('-')
 }
@@ -196,17 +178,11 @@ impl FromText for FileGlob {
 
     fn from_text(text: &str) -> Result<Self, String> {
         let (directory, file) = text.rsplit_once('/').unwrap_or(("", text));
-        let stem = [".yaml", ".yml", ".json"]
-            .iter()
-            .find_map(|ending| file.strip_suffix(ending));
+        let stem = [".yaml", ".yml", ".json"].iter().find_map(|ending| file.strip_suffix(ending));
         let fits = stem.is_some_and(|stem| !stem.is_empty())
             && !directory.contains('*')
             && !text.chars().any(char::is_control);
-        if fits {
-            Ok(Self(text.into()))
-        } else {
-            Err(format!("{} names no files of targets", quote(text)))
-        }
+        if fits { Ok(Self(text.into())) } else { Err(format!("{} names no files of targets", quote(text))) }
     }
 }
 
@@ -260,9 +236,7 @@ impl FromText for InterfaceName {
     fn from_text(text: &str) -> Result<Self, String> {
         let fits = (1..=15).contains(&text.len())
             && !matches!(text, "." | "..")
-            && !text
-                .chars()
-                .any(|c| c.is_control() || c.is_whitespace() || matches!(c, '/' | ':'));
+            && !text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '/' | ':'));
         if fits {
             Ok(Self(text.to_owned()))
         } else {
@@ -279,9 +253,7 @@ impl FromText for SourceAddress {
     const ALLOWED: &'static str = "an IPv4 or IPv6 address of this machine, without zone";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let address: IpAddr = text
-            .parse()
-            .map_err(|_| format!("{} is no address", quote(text)))?;
+        let address: IpAddr = text.parse().map_err(|_| format!("{} is no address", quote(text)))?;
         if address.is_unspecified() || address.is_multicast() {
             return Err(format!("no packet comes from {address}"));
         }

@@ -96,11 +96,7 @@ pub(super) struct RawTarget {
 
 /// `probe`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    default,
-    expecting = "a mapping with the keys enabled, allow"
-)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping with the keys enabled, allow")]
 pub(super) struct RawProbe {
     pub(super) enabled: Option<Switch>,
     pub(super) allow: Option<Vec<Option<Text<Allow>>>>,

@@ -32,9 +32,8 @@ fn config(text: &str) -> Config {
 
 /// A file of one target with these keys in its module `m`.
 fn module(keys: &str) -> Module {
-    let config = config(&format!(
-        "modules: {{ m: {{ {keys} }} }}\ntargets: [{{ name: a, host: h, module: m }}]"
-    ));
+    let config =
+        config(&format!("modules: {{ m: {{ {keys} }} }}\ntargets: [{{ name: a, host: h, module: m }}]"));
     config.targets[0].module.as_ref().clone()
 }
 
@@ -44,105 +43,30 @@ fn accepts_modules() {
     for (keys, expected) in [
         ("", default()),
         ("source: ~, family:", default()),
-        (
-            "protocol: udp, strategy: fixed, family: v6",
-            Module {
-                family: FamilyChoice::V6,
-                ..default()
-            },
-        ),
-        (
-            "confidence: 1e-3",
-            Module {
-                confidence: Confidence::new(0.001).unwrap(),
-                ..default()
-            },
-        ),
-        (
-            "first_ttl: 255, max_ttl: 0xff",
-            Module {
-                first_ttl: Ttl::MAX,
-                max_ttl: Ttl::MAX,
-                ..default()
-            },
-        ),
-        (
-            "timeout: 1m",
-            Module {
-                timeout: Duration::from_secs(60),
-                ..default()
-            },
-        ),
-        (
-            "timeout: 1ms",
-            Module {
-                timeout: Duration::from_millis(1),
-                ..default()
-            },
-        ),
+        ("protocol: udp, strategy: fixed, family: v6", Module { family: FamilyChoice::V6, ..default() }),
+        ("confidence: 1e-3", Module { confidence: Confidence::new(0.001).unwrap(), ..default() }),
+        ("first_ttl: 255, max_ttl: 0xff", Module { first_ttl: Ttl::MAX, max_ttl: Ttl::MAX, ..default() }),
+        ("timeout: 1m", Module { timeout: Duration::from_secs(60), ..default() }),
+        ("timeout: 1ms", Module { timeout: Duration::from_millis(1), ..default() }),
         (
             "attempts: 10, gap_limit: 255, max_probes: 1",
-            Module {
-                attempts: 10,
-                gap_limit: 255,
-                max_probes: 1,
-                ..default()
-            },
+            Module { attempts: 10, gap_limit: 255, max_probes: 1, ..default() },
         ),
-        (
-            "flows: 32083",
-            Module {
-                flows: 32_083,
-                ..default()
-            },
-        ),
-        (
-            "flows: 65535, source_port: 1",
-            Module {
-                flows: 65_535,
-                source_port: 1,
-                ..default()
-            },
-        ),
+        ("flows: 32083", Module { flows: 32_083, ..default() }),
+        ("flows: 65535, source_port: 1", Module { flows: 65_535, source_port: 1, ..default() }),
         (
             "source: 192.0.2.1, family: v4",
-            Module {
-                source: "192.0.2.1".parse().ok(),
-                family: FamilyChoice::V4,
-                ..default()
-            },
+            Module { source: "192.0.2.1".parse().ok(), family: FamilyChoice::V4, ..default() },
         ),
-        (
-            "source: \"::1\"",
-            Module {
-                source: "::1".parse().ok(),
-                ..default()
-            },
-        ),
-        (
-            "interface: abcdefghijklmno",
-            Module {
-                interface: Some("abcdefghijklmno".into()),
-                ..default()
-            },
-        ),
+        ("source: \"::1\"", Module { source: "::1".parse().ok(), ..default() }),
+        ("interface: abcdefghijklmno", Module { interface: Some("abcdefghijklmno".into()), ..default() }),
         (
             "destination_port: 443, tos: 255, payload: 1400",
-            Module {
-                destination_port: 443,
-                tos: 255,
-                payload: 1400,
-                ..default()
-            },
+            Module { destination_port: 443, tos: 255, payload: 1400, ..default() },
         ),
         (
             "dont_fragment: false, pps: 1, burst: 1",
-            Module {
-                dont_fragment: false,
-                pps: 1,
-                burst: 1,
-                ..default()
-            },
+            Module { dont_fragment: false, pps: 1, burst: 1, ..default() },
         ),
     ] {
         assert_eq!(module(keys), expected, "{keys}");
@@ -155,29 +79,14 @@ fn a_named_module_starts_from_the_built_in_defaults() {
         "modules: { default: { flows: 4 }, wide: { tos: 8 }, plain: }\n\
          targets: [{ name: a, host: h }, { name: b, host: h, module: wide }]",
     );
-    assert_eq!(
-        *config.targets[0].module,
-        Module {
-            flows: 4,
-            ..Module::default()
-        }
-    );
-    assert_eq!(
-        *config.targets[1].module,
-        Module {
-            tos: 8,
-            ..Module::default()
-        }
-    );
+    assert_eq!(*config.targets[0].module, Module { flows: 4, ..Module::default() });
+    assert_eq!(*config.targets[1].module, Module { tos: 8, ..Module::default() });
     assert_eq!(config.targets[1].module_name.as_str(), "wide");
     assert_eq!(
         config.modules.keys().map(ModuleName::as_str).collect::<Vec<_>>(),
         ["default", "plain", "wide"]
     );
-    assert_eq!(
-        *config.modules[&"plain".parse::<ModuleName>().unwrap()],
-        Module::default()
-    );
+    assert_eq!(*config.modules[&"plain".parse::<ModuleName>().unwrap()], Module::default());
 }
 
 #[test]
@@ -194,10 +103,7 @@ fn accepts_hosts() {
         ("xn--mnchen-3ya.example", name("xn--mnchen-3ya.example")),
         (&long, name(&long)),
         ("127.0.0.1", Host::Address("127.0.0.1".parse().unwrap())),
-        (
-            "255.255.255.255",
-            Host::Address("255.255.255.255".parse().unwrap()),
-        ),
+        ("255.255.255.255", Host::Address("255.255.255.255".parse().unwrap())),
         ("2001:DB8::1", Host::Address("2001:db8::1".parse().unwrap())),
         ("\"::1\"", Host::Address("::1".parse().unwrap())),
     ] {
@@ -207,10 +113,7 @@ fn accepts_hosts() {
     let longer = format!("{long}c");
     assert_eq!(
         longer.parse::<HostName>(),
-        Err(format!(
-            "`{}…` is longer than 253 bytes; allowed is a host name",
-            &longer[..80]
-        ))
+        Err(format!("`{}…` is longer than 253 bytes; allowed is a host name", &longer[..80]))
     );
 }
 
@@ -237,30 +140,14 @@ fn accepts_every_section() {
             ..Global::default()
         }
     );
-    let [telia, shop] = &config.targets[..] else {
-        panic!("{:?}", config.targets)
-    };
-    assert_eq!(
-        (telia.name.as_str(), telia.interval),
-        ("telia", Duration::from_secs(120))
-    );
+    let [telia, shop] = &config.targets[..] else { panic!("{:?}", config.targets) };
+    assert_eq!((telia.name.as_str(), telia.interval), ("telia", Duration::from_secs(120)));
     assert!(telia.labels.is_empty());
-    assert_eq!(
-        (shop.module.destination_port, shop.interval),
-        (443, Duration::from_secs(30))
-    );
-    let labels: Vec<_> = shop
-        .labels
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+    assert_eq!((shop.module.destination_port, shop.interval), (443, Duration::from_secs(30)));
+    let labels: Vec<_> = shop.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(labels, ["_on=true", "rack=1.10", "site=ams"]);
     assert_eq!(
-        config
-            .target_files
-            .iter()
-            .map(FileGlob::as_str)
-            .collect::<Vec<_>>(),
+        config.target_files.iter().map(FileGlob::as_str).collect::<Vec<_>>(),
         ["targets/*.yaml", "targets/*.json"]
     );
     let [Allow::Network(network), Allow::Name(pattern)] = &config.probe.allow[..] else {
@@ -297,20 +184,10 @@ fn aliases_may_repeat_but_not_explode() {
         );
     }
     let line = error(&bomb);
-    assert!(
-        line.ends_with(": aliases repeat too much; allowed is what is written out"),
-        "{line}"
-    );
+    assert!(line.ends_with(": aliases repeat too much; allowed is what is written out"), "{line}");
     // A long scalar repeated is as much of a bomb as a long list.
-    let line = error(&format!(
-        "a: &a {}\nb: [{}]",
-        "x".repeat(100_000),
-        "*a,".repeat(100_000)
-    ));
-    assert_eq!(
-        line,
-        "f:1:4: b[39]: aliases repeat too much; allowed is what is written out"
-    );
+    let line = error(&format!("a: &a {}\nb: [{}]", "x".repeat(100_000), "*a,".repeat(100_000)));
+    assert_eq!(line, "f:1:4: b[39]: aliases repeat too much; allowed is what is written out");
 }
 
 #[test]
@@ -324,10 +201,7 @@ fn messages_stay_short_and_on_one_line() {
     ] {
         let line = error(&text);
         assert!(line.len() < 2000 && line.starts_with("f:1:"), "{line}");
-        assert!(
-            !line.contains(char::is_control) && !line.contains('\u{2028}'),
-            "{line}"
-        );
+        assert!(!line.contains(char::is_control) && !line.contains('\u{2028}'), "{line}");
     }
 }
 
@@ -335,27 +209,12 @@ fn messages_stay_short_and_on_one_line() {
 fn the_example_shows_the_defaults() {
     let example = config(EXAMPLE);
     assert_eq!(example.global, Global::default());
-    assert_eq!(
-        example.modules.keys().map(ModuleName::as_str).collect::<Vec<_>>(),
-        ["default"]
-    );
+    assert_eq!(example.modules.keys().map(ModuleName::as_str).collect::<Vec<_>>(), ["default"]);
     assert_eq!(*example.modules[&ModuleName::default_module()], Module::default());
-    assert_eq!(
-        (example.target_files, example.probe),
-        (Vec::new(), ProbePolicy::default())
-    );
-    let [target] = &example.targets[..] else {
-        panic!("{:?}", example.targets)
-    };
-    assert_eq!(
-        target.host,
-        Host::Address("127.0.0.1".parse().unwrap()),
-        "`make run` asks nobody else"
-    );
-    assert_eq!(
-        (target.name.as_str(), target.interval),
-        ("localhost", Global::default().interval)
-    );
+    assert_eq!((example.target_files, example.probe), (Vec::new(), ProbePolicy::default()));
+    let [target] = &example.targets[..] else { panic!("{:?}", example.targets) };
+    assert_eq!(target.host, Host::Address("127.0.0.1".parse().unwrap()), "`make run` asks nobody else");
+    assert_eq!((target.name.as_str(), target.interval), ("localhost", Global::default().interval));
     assert_eq!(target.module_name, ModuleName::default_module());
 }
 
@@ -369,12 +228,7 @@ fn the_example_shows_every_key() {
         (keys_of::<RawTarget>(), &example["targets"][0]),
         (keys_of::<RawProbe>(), &example["probe"]),
     ] {
-        let shown: Vec<_> = shown
-            .as_mapping()
-            .unwrap()
-            .keys()
-            .map(|key| key.as_str().unwrap())
-            .collect();
+        let shown: Vec<_> = shown.as_mapping().unwrap().keys().map(|key| key.as_str().unwrap()).collect();
         assert_eq!(shown, keys);
     }
 }
@@ -416,20 +270,9 @@ fn check_answer(text: &str) -> Result<(), TestCaseError> {
     if let Err(error) = Config::parse("f", text) {
         let line = error.to_string();
         prop_assert!(!line.contains('\n') && line.contains("; allowed "), "{line}");
-        let ConfigError::Invalid {
-            line,
-            column,
-            ref path,
-            ..
-        } = error
-        else {
-            panic!("{error}")
-        };
+        let ConfigError::Invalid { line, column, ref path, .. } = error else { panic!("{error}") };
         let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count();
-        prop_assert!(
-            (1..=lines + 1).contains(&line) && column >= 1 && !path.is_empty(),
-            "{error}"
-        );
+        prop_assert!((1..=lines + 1).contains(&line) && column >= 1 && !path.is_empty(), "{error}");
     }
     Ok(())
 }

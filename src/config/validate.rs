@@ -37,11 +37,7 @@ pub(super) struct Failure {
 
 impl Failure {
     fn new(path: impl Into<Vec<Step>>, wrong: impl Into<String>, allowed: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            wrong: wrong.into(),
-            allowed: allowed.into(),
-        }
+        Self { path: path.into(), wrong: wrong.into(), allowed: allowed.into() }
     }
 }
 
@@ -59,34 +55,22 @@ pub(super) fn config(raw: RawConfig) -> Result<Config, Failure> {
             "at least one target, or target_files, or probe with enabled: true",
         ));
     }
-    Ok(Config {
-        global,
-        modules,
-        targets,
-        target_files,
-        probe,
-    })
+    Ok(Config { global, modules, targets, target_files, probe })
 }
 
 fn global(raw: RawGlobal) -> Global {
     let default = Global::default();
     Global {
         interval: raw.interval.map_or(default.interval, |Span(value)| value),
-        rediscover_interval: raw
-            .rediscover_interval
-            .map_or(default.rediscover_interval, |Span(value)| value),
+        rediscover_interval: raw.rediscover_interval.map_or(default.rediscover_interval, |Span(value)| value),
         max_pps: raw.max_pps.map_or(default.max_pps, |Within(value)| value),
         max_rounds_in_progress: raw
             .max_rounds_in_progress
             .map_or(default.max_rounds_in_progress, |Within(value)| value),
         reverse_dns: raw.reverse_dns.map_or(default.reverse_dns, |Switch(value)| value),
         asn_database: raw.asn_database.map(|Text(FilePath(path))| path),
-        series_per_target: raw
-            .series_per_target
-            .map_or(default.series_per_target, |Within(value)| value),
-        topology_metrics: raw
-            .topology_metrics
-            .map_or(default.topology_metrics, |Switch(value)| value),
+        series_per_target: raw.series_per_target.map_or(default.series_per_target, |Within(value)| value),
+        topology_metrics: raw.topology_metrics.map_or(default.topology_metrics, |Switch(value)| value),
     }
 }
 
@@ -96,9 +80,7 @@ fn modules(
     let mut modules = BTreeMap::from([(ModuleName::default_module(), Arc::default())]);
     for (NameKey(name), raw) in raw {
         let raw = raw.unwrap_or_default();
-        let has = Given {
-            flows: raw.flows.is_some(),
-        };
+        let has = Given { flows: raw.flows.is_some() };
         let module = module(raw);
         check_module(&name, &module, &has)?;
         modules.insert(name, Arc::new(module));
@@ -112,9 +94,7 @@ fn module(raw: RawModule) -> Module {
         protocol: raw.protocol.map_or(default.protocol, |Text(value)| value),
         family: raw.family.map_or(default.family, |Text(value)| value),
         strategy: raw.strategy.map_or(default.strategy, |Text(value)| value),
-        confidence: raw
-            .confidence
-            .map_or(default.confidence, |Likelihood(value)| value),
+        confidence: raw.confidence.map_or(default.confidence, |Likelihood(value)| value),
         first_ttl: raw.first_ttl.map_or(default.first_ttl, |Within(value)| value),
         max_ttl: raw.max_ttl.map_or(default.max_ttl, |Within(value)| value),
         timeout: raw.timeout.map_or(default.timeout, |Span(value)| value),
@@ -125,14 +105,10 @@ fn module(raw: RawModule) -> Module {
         source: raw.source.map(|Text(SourceAddress(address))| address),
         interface: raw.interface.map(|Text(InterfaceName(name))| name),
         source_port: raw.source_port.map_or(default.source_port, |Within(value)| value),
-        destination_port: raw
-            .destination_port
-            .map_or(default.destination_port, |Within(value)| value),
+        destination_port: raw.destination_port.map_or(default.destination_port, |Within(value)| value),
         tos: raw.tos.map_or(default.tos, |Within(value)| value),
         payload: raw.payload.map_or(default.payload, |Within(value)| value),
-        dont_fragment: raw
-            .dont_fragment
-            .map_or(default.dont_fragment, |Switch(value)| value),
+        dont_fragment: raw.dont_fragment.map_or(default.dont_fragment, |Switch(value)| value),
         pps: raw.pps.map_or(default.pps, |Within(value)| value),
         burst: raw.burst.map_or(default.burst, |Within(value)| value),
     }
@@ -146,18 +122,10 @@ struct Given {
 fn check_module(name: &ModuleName, module: &Module, given: &Given) -> Result<(), Failure> {
     let at = |field: &str| [key("modules"), key(name), key(field)];
     if !PROTOCOLS.contains(&module.protocol) {
-        return Err(Failure::new(
-            at("protocol"),
-            not_available(&module.protocol),
-            names(PROTOCOLS),
-        ));
+        return Err(Failure::new(at("protocol"), not_available(&module.protocol), names(PROTOCOLS)));
     }
     if !STRATEGIES.contains(&module.strategy) {
-        return Err(Failure::new(
-            at("strategy"),
-            not_available(&module.strategy),
-            names(STRATEGIES),
-        ));
+        return Err(Failure::new(at("strategy"), not_available(&module.strategy), names(STRATEGIES)));
     }
     let (first, last) = (module.first_ttl, module.max_ttl);
     if first > last {
@@ -173,10 +141,7 @@ fn check_module(name: &ModuleName, module: &Module, given: &Given) -> Result<(),
         return Err(Failure::new(
             at("source"),
             format!("{source} does not fit family {}", module.family),
-            format!(
-                "an address of that family, or family: {}",
-                FamilyChoice::from(Family::of(source))
-            ),
+            format!("an address of that family, or family: {}", FamilyChoice::from(Family::of(source))),
         ));
     }
     // The flow of an ICMP probe is its checksum, so source ports do not bound it.
@@ -188,11 +153,7 @@ fn check_module(name: &ModuleName, module: &Module, given: &Given) -> Result<(),
             Failure::new(at("flows"), wrong, format!("1 to {room}"))
         } else {
             let wrong = format!("the {room} ports from {port} on do not hold {flows} flows");
-            Failure::new(
-                at("source_port"),
-                wrong,
-                format!("1 to {}", 65_536 - u32::from(flows)),
-            )
+            Failure::new(at("source_port"), wrong, format!("1 to {}", 65_536 - u32::from(flows)))
         });
     }
     Ok(())
@@ -204,11 +165,7 @@ fn not_available(what: &impl fmt::Display) -> String {
 
 fn names(values: &[impl ToString]) -> String {
     let names: Vec<_> = values.iter().map(ToString::to_string).collect();
-    if names.len() == 1 {
-        names.concat()
-    } else {
-        format!("are {}", names.join(", "))
-    }
+    if names.len() == 1 { names.concat() } else { format!("are {}", names.join(", ")) }
 }
 
 fn targets(
@@ -223,11 +180,7 @@ fn targets(
         match places.entry(target.name.clone()) {
             Entry::Vacant(entry) => entry.insert(index),
             Entry::Occupied(entry) => {
-                let wrong = format!(
-                    "`{}` is the name of targets[{}] already",
-                    target.name,
-                    entry.get()
-                );
+                let wrong = format!("`{}` is the name of targets[{}] already", target.name, entry.get());
                 return Err(Failure::new(
                     [key("targets"), Index(index), key("name")],
                     wrong,
@@ -249,16 +202,10 @@ fn target(
     let at = |field: &str| vec![key("targets"), Index(index), key(field)];
     let name: TargetName = present(raw.name, || at("name"))?;
     let host: Host = present(raw.host, || at("host"))?;
-    let module_name = raw
-        .module
-        .map_or_else(ModuleName::default_module, |Text(name)| name);
+    let module_name = raw.module.map_or_else(ModuleName::default_module, |Text(name)| name);
     let module = modules.get(&module_name).ok_or_else(|| {
         let known: Vec<_> = modules.keys().collect();
-        Failure::new(
-            at("module"),
-            format!("there is no module `{module_name}`"),
-            names(&known),
-        )
+        Failure::new(at("module"), format!("there is no module `{module_name}`"), names(&known))
     })?;
     check_family(&host, &module_name, module)
         .map_err(|(wrong, allowed)| Failure::new(at("host"), wrong, allowed))?;
@@ -298,9 +245,8 @@ fn labels(
 ) -> Result<BTreeMap<String, String>, Failure> {
     raw.into_iter()
         .map(|(NameKey(LabelName(name)), value)| {
-            let LabelValue(value) = present(value, || {
-                vec![key("targets"), Index(index), key("labels"), key(&name)]
-            })?;
+            let LabelValue(value) =
+                present(value, || vec![key("targets"), Index(index), key("labels"), key(&name)])?;
             Ok((name, value))
         })
         .collect()
@@ -317,16 +263,10 @@ fn list<T: FromText>(
     raw: Option<Vec<Option<Text<T>>>>,
     path: impl Fn(usize) -> Vec<Step>,
 ) -> Result<Vec<T>, Failure> {
-    raw.into_iter()
-        .flatten()
-        .enumerate()
-        .map(|(index, value)| present(value, || path(index)))
-        .collect()
+    raw.into_iter().flatten().enumerate().map(|(index, value)| present(value, || path(index))).collect()
 }
 
 /// A value that has no default.
 fn present<T: FromText>(value: Option<Text<T>>, path: impl FnOnce() -> Vec<Step>) -> Result<T, Failure> {
-    value
-        .map(|Text(value)| value)
-        .ok_or_else(|| Failure::new(path(), "the value is missing", T::ALLOWED))
+    value.map(|Text(value)| value).ok_or_else(|| Failure::new(path(), "the value is missing", T::ALLOWED))
 }

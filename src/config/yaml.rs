@@ -43,19 +43,16 @@ pub(super) fn check(text: &str) -> Result<(), (Place, Fault)> {
         let wrong = format!("the character U+{:04X} is not printable", u32::from(character));
         return Err((
             Place::behind(before),
-            Fault::root(
-                wrong,
-                "printable text (in double quotes, escapes such as \\u0007)",
-            ),
+            Fault::root(wrong, "printable text (in double quotes, escapes such as \\u0007)"),
         ));
     }
     let left = Cell::new(10 * text.len() + 1000);
-    Check { left: &left }
-        .deserialize(serde_yaml::Deserializer::from_str(text))
-        .map_err(|error| match Place::of(&error) {
+    Check { left: &left }.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| {
+        match Place::of(&error) {
             Some(place) => (place, Fault::of_yaml(&error)),
             None => unplaced(text, &error),
-        })
+        }
+    })
 }
 
 /// The place of the value at the end of the path; of the last value on the path where the rest is missing.
@@ -77,10 +74,7 @@ const fn is_printable(c: char) -> bool {
 fn unplaced(text: &str, error: &serde_yaml::Error) -> (Place, Fault) {
     let mut documents = serde_yaml::Deserializer::from_str(text).skip(1);
     if let Some(second) = documents.next() {
-        let place = Locate { path: &[] }
-            .deserialize(second)
-            .err()
-            .and_then(|error| Place::of(&error));
+        let place = Locate { path: &[] }.deserialize(second).err().and_then(|error| Place::of(&error));
         return (
             place.unwrap_or(Place::START),
             Fault::root("a second document begins", "one document a file"),
@@ -98,13 +92,9 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn charge<E: Error>(self, size: usize) -> Result<(), E> {
-        self.left
-            .set(self.left.get().checked_sub(size + 1).ok_or_else(|| {
-                E::invalid_value(
-                    Unexpected::Other("aliases repeat too much"),
-                    &"what is written out",
-                )
-            })?);
+        self.left.set(self.left.get().checked_sub(size + 1).ok_or_else(|| {
+            E::invalid_value(Unexpected::Other("aliases repeat too much"), &"what is written out")
+        })?);
         Ok(())
     }
 }
@@ -169,13 +159,7 @@ impl<'de> Visitor<'de> for Check<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut mapping: A) -> Result<(), A::Error> {
         self.charge(0)?;
         let mut keys = BTreeSet::new();
-        while mapping
-            .next_key_seed(NewKey {
-                keys: &mut keys,
-                check: self,
-            })?
-            .is_some()
-        {
+        while mapping.next_key_seed(NewKey { keys: &mut keys, check: self })?.is_some() {
             mapping.next_value_seed(self)?;
         }
         Ok(())

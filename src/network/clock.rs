@@ -3,10 +3,7 @@
 //! Everything is timed on the monotonic clock. The kernel stamps arrivals with the wall clock; they are translated
 //! here, and not believed when the wall clock was set meanwhile.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "this is the file that the rule makes room for"
-)]
+#![allow(clippy::disallowed_methods, reason = "this is the file that the rule makes room for")]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -34,17 +31,9 @@ impl Clock {
     #[must_use]
     pub fn start() -> Self {
         // An origin in the past leaves room before the first moment.
-        let origin = Instant::now()
-            .checked_sub(Duration::from_secs(1))
-            .unwrap_or_else(Instant::now);
+        let origin = Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or_else(Instant::now);
         let time = Time::ZERO + origin.elapsed();
-        Self {
-            origin,
-            last: Sample {
-                time,
-                wall: wall_clock(),
-            },
-        }
+        Self { origin, last: Sample { time, wall: wall_clock() } }
     }
 
     /// Now, on the monotonic clock.
@@ -61,10 +50,7 @@ impl Clock {
 
     /// Begins the translation of stamps of messages that are being read now.
     pub fn arrivals(&mut self) -> Arrivals {
-        let sample = Sample {
-            time: self.now(),
-            wall: wall_clock(),
-        };
+        let sample = Sample { time: self.now(), wall: wall_clock() };
         let arrivals = Arrivals::between(self.last, sample);
         self.last = sample;
         arrivals
@@ -85,19 +71,13 @@ impl Arrivals {
         let shown = now.wall.saturating_sub(before.wall);
         // Slewing changes the wall clock's pace by at most 500 parts in a million, and 100 times that in an emergency.
         let trusted = now.wall >= before.wall && elapsed.abs_diff(shown) <= SLACK + elapsed / 1000;
-        Self {
-            now: now.time,
-            wall: now.wall,
-            trusted,
-        }
+        Self { now: now.time, wall: now.wall, trusted }
     }
 
     /// When a message arrived: by its stamp, or now where it has none or the wall clock was set since the last batch.
     #[must_use]
     pub fn at(&self, stamp: Option<Duration>) -> Time {
-        let age = stamp
-            .filter(|_| self.trusted)
-            .and_then(|stamp| self.wall.checked_sub(stamp));
+        let age = stamp.filter(|_| self.trusted).and_then(|stamp| self.wall.checked_sub(stamp));
         self.now - age.unwrap_or_default()
     }
 
@@ -125,10 +105,7 @@ mod tests {
     use super::*;
 
     fn sample(time_ms: u64, wall_ms: u64) -> Sample {
-        Sample {
-            time: Time::from_nanos(time_ms * 1_000_000),
-            wall: Duration::from_millis(wall_ms),
-        }
+        Sample { time: Time::from_nanos(time_ms * 1_000_000), wall: Duration::from_millis(wall_ms) }
     }
 
     #[test]
@@ -137,34 +114,10 @@ mod tests {
         let cases = [
             ("agree", (1000, 500_000), (2000, 501_000), Some(500_990), 1990),
             ("no stamp", (1000, 500_000), (2000, 501_000), None, 2000),
-            (
-                "slewed a little",
-                (1000, 500_000),
-                (11_000, 510_005),
-                Some(510_000),
-                10_995,
-            ),
-            (
-                "stepped ahead",
-                (1000, 500_000),
-                (2000, 561_000),
-                Some(500_990),
-                2000,
-            ),
-            (
-                "stepped back",
-                (1000, 500_000),
-                (2000, 441_000),
-                Some(500_990),
-                2000,
-            ),
-            (
-                "stamp from the future",
-                (1000, 500_000),
-                (2000, 501_000),
-                Some(502_000),
-                2000,
-            ),
+            ("slewed a little", (1000, 500_000), (11_000, 510_005), Some(510_000), 10_995),
+            ("stepped ahead", (1000, 500_000), (2000, 561_000), Some(500_990), 2000),
+            ("stepped back", (1000, 500_000), (2000, 441_000), Some(500_990), 2000),
+            ("stamp from the future", (1000, 500_000), (2000, 501_000), Some(502_000), 2000),
         ];
         for (name, before, now, stamp, arrival) in cases {
             let arrivals = Arrivals::between(sample(before.0, before.1), sample(now.0, now.1));

@@ -43,13 +43,7 @@ pub enum Discard {
 
 impl Discard {
     /// All reasons, in the order in which they are shown.
-    pub const ALL: [Self; 5] = [
-        Self::Unmatched,
-        Self::Spoofed,
-        Self::Late,
-        Self::Malformed,
-        Self::Duplicate,
-    ];
+    pub const ALL: [Self; 5] = [Self::Unmatched, Self::Spoofed, Self::Late, Self::Malformed, Self::Duplicate];
 
     /// The name in metric labels.
     #[must_use]
@@ -144,42 +138,24 @@ impl Demux {
         self.forget_old(now);
         let ident = self.free_ident(template);
         let tag = self.tag(template, flow, ttl, ident);
-        let identity = Identity {
-            ident,
-            tag,
-            echo_id: self.echo_id,
-        };
+        let identity = Identity { ident, tag, echo_id: self.echo_id };
         let fingerprint = wire::encode(template, flow, ttl, identity, buffer)?;
         let key = (template.destination, template.protocol, ident);
         let accepted_until = now + timeout;
-        self.entries.insert(
-            key,
-            Entry {
-                round,
-                probe,
-                fingerprint,
-                sent_at: now,
-                accepted_until,
-                answered: false,
-            },
-        );
+        self.entries
+            .insert(key, Entry { round, probe, fingerprint, sent_at: now, accepted_until, answered: false });
         self.expiry.push_back((accepted_until + MEMORY, key));
         Ok(ident)
     }
 
     /// Forgets a packet that was not sent after all.
     pub(super) fn forget(&mut self, template: &Template, ident: u16) {
-        self.entries
-            .remove(&(template.destination, template.protocol, ident));
+        self.entries.remove(&(template.destination, template.protocol, ident));
     }
 
     /// Finds the probe that a message answers. A match can bring an earlier message with it that had been held.
     pub(super) fn resolve(&mut self, arrived: Time, message: Message) -> Vec<Match> {
-        let key = (
-            message.quote.destination,
-            message.quote.protocol,
-            message.quote.ident,
-        );
+        let key = (message.quote.destination, message.quote.protocol, message.quote.ident);
         let Some(entry) = self.entries.get(&key) else {
             return vec![Match::Dropped(Discard::Unmatched)];
         };
@@ -196,11 +172,7 @@ impl Demux {
         while let Some(&(at, key)) = self.expiry.front().filter(|(at, _)| *at <= now) {
             self.expiry.pop_front();
             // The identity may have been used again since: only the entry that expires here goes.
-            if self
-                .entries
-                .get(&key)
-                .is_some_and(|entry| entry.accepted_until + MEMORY <= at)
-            {
+            if self.entries.get(&key).is_some_and(|entry| entry.accepted_until + MEMORY <= at) {
                 self.entries.remove(&key);
             }
         }
@@ -221,17 +193,7 @@ impl Demux {
         }
         let Message { from, kind, mpls, .. } = message;
         let rtt = arrived.since(entry.sent_at);
-        Match::Reply(
-            entry.round,
-            Reply {
-                probe: entry.probe,
-                from,
-                kind,
-                rtt,
-                nat,
-                mpls,
-            },
-        )
+        Match::Reply(entry.round, Reply { probe: entry.probe, from, kind, rtt, nat, mpls })
     }
 
     fn hold(&mut self, key: Key, delta: u16, arrived: Time, message: Message) -> Vec<Match> {
@@ -239,10 +201,7 @@ impl Demux {
         if self.proven.contains(&difference) {
             return vec![self.credit(key, arrived, message, true)];
         }
-        let witness = self
-            .held
-            .iter()
-            .position(|held| held.difference == difference && held.key != key);
+        let witness = self.held.iter().position(|held| held.difference == difference && held.key != key);
         if let Some(first) = witness.and_then(|index| self.held.remove(index)) {
             self.proven.push_back(difference);
             if self.proven.len() > PROVEN_MAX {
@@ -253,12 +212,7 @@ impl Demux {
                 self.credit(key, arrived, message, true),
             ];
         }
-        self.held.push_back(Held {
-            key,
-            difference,
-            arrived,
-            message,
-        });
+        self.held.push_back(Held { key, difference, arrived, message });
         if self.held.len() > HELD_MAX {
             self.held.pop_front();
             return vec![Match::Held, Match::Dropped(Discard::Spoofed)];
@@ -273,9 +227,7 @@ impl Demux {
         for _ in 0..=u16::MAX {
             self.next_ident = self.next_ident.wrapping_add(STEP);
             let ident = self.next_ident;
-            let taken = self
-                .entries
-                .contains_key(&(template.destination, template.protocol, ident));
+            let taken = self.entries.contains_key(&(template.destination, template.protocol, ident));
             if ident != 0 && ident != u16::MAX && !taken {
                 return ident;
             }

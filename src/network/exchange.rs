@@ -113,23 +113,14 @@ impl Exchange {
         let id = RoundId(self.next_round);
         self.next_round += 1;
         let timeout = settings.timeout;
-        self.rounds.insert(
-            id,
-            Round {
-                tracer: Tracer::new(settings, now),
-                template,
-                timeout,
-                interface,
-            },
-        );
+        self.rounds.insert(id, Round { tracer: Tracer::new(settings, now), template, timeout, interface });
         id
     }
 
     /// Ends a trace early. It is reported with what it knows.
     pub fn stop(&mut self, id: RoundId) {
         if let Some(round) = self.rounds.remove(&id) {
-            self.finished
-                .push_back((id, round.tracer.into_trace(&round.template)));
+            self.finished.push_back((id, round.tracer.into_trace(&round.template)));
         }
     }
 
@@ -172,9 +163,7 @@ impl Exchange {
                     });
                 }
                 Err(error) => {
-                    round
-                        .tracer
-                        .handle_send_failure(probe.id, SendFailure::Refused(error.to_string()));
+                    round.tracer.handle_send_failure(probe.id, SendFailure::Refused(error.to_string()));
                     self.collect(id);
                 }
             }
@@ -209,11 +198,7 @@ impl Exchange {
     pub fn handle_datagram(&mut self, now: Time, arrived: Time, datagram: Datagram<'_>) {
         let decoded = match datagram {
             Datagram::V4(packet) => wire::decode_v4(packet),
-            Datagram::V6 {
-                from,
-                protocol,
-                message,
-            } => wire::decode_v6(from, message, protocol),
+            Datagram::V6 { from, protocol, message } => wire::decode_v6(from, message, protocol),
         };
         match decoded {
             Ok(message) => self.handle_message(now, arrived, message),
@@ -245,10 +230,7 @@ impl Exchange {
     #[must_use]
     pub fn poll_timeout(&mut self) -> Option<Time> {
         let gate = self.pacer.next();
-        let deadlines = self
-            .rounds
-            .values_mut()
-            .filter_map(|round| round.tracer.poll_timeout());
+        let deadlines = self.rounds.values_mut().filter_map(|round| round.tracer.poll_timeout());
         deadlines
             .map(|deadline| match deadline.reason {
                 // Its own bound may let it go while the common one does not.
@@ -308,10 +290,7 @@ impl Exchange {
 
     /// Takes a trace out if it is over.
     fn collect(&mut self, id: RoundId) {
-        let over = self
-            .rounds
-            .get_mut(&id)
-            .and_then(|round| round.tracer.poll_event());
+        let over = self.rounds.get_mut(&id).and_then(|round| round.tracer.poll_event());
         if let Some(Event::Finished(_)) = over {
             self.stop(id);
         }

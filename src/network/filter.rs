@@ -102,14 +102,7 @@ fn icmp_program(family: Family, wanted: &Wanted) -> Program {
     program.jump(JUMP_EQUAL, unreachable, Place::Label(QUOTE), Place::Drop);
 
     program.label(ECHO);
-    program.push(
-        if family == Family::V4 {
-            LOAD_HALF_AT_X
-        } else {
-            LOAD_HALF
-        },
-        4,
-    );
+    program.push(if family == Family::V4 { LOAD_HALF_AT_X } else { LOAD_HALF }, 4);
     program.jump(JUMP_EQUAL, wanted.echo_id.into(), Place::Accept, Place::Drop);
 
     program.label(QUOTE);
@@ -141,12 +134,7 @@ fn icmp_program(family: Family, wanted: &Wanted) -> Program {
 
     program.label(PORTS);
     program.push(half, transport);
-    program.jump(
-        JUMP_GREATER_EQUAL,
-        wanted.first_source_port.into(),
-        Place::Next,
-        Place::Drop,
-    );
+    program.jump(JUMP_GREATER_EQUAL, wanted.first_source_port.into(), Place::Next, Place::Drop);
     program.push(half, transport + 2);
     program.ports(&wanted.destination_ports);
     program
@@ -164,12 +152,7 @@ fn tcp_program(family: Family, wanted: &Wanted) -> Program {
     program.push(byte, 13);
     program.jump(JUMP_SET, SYN_OR_RST, Place::Next, Place::Drop);
     program.push(half, 2);
-    program.jump(
-        JUMP_GREATER_EQUAL,
-        wanted.first_source_port.into(),
-        Place::Next,
-        Place::Drop,
-    );
+    program.jump(JUMP_GREATER_EQUAL, wanted.first_source_port.into(), Place::Next, Place::Drop);
     program.push(half, 0);
     program.ports(&wanted.destination_ports);
     program
@@ -177,12 +160,7 @@ fn tcp_program(family: Family, wanted: &Wanted) -> Program {
 
 impl Program {
     fn push(&mut self, code: u16, k: u32) {
-        self.steps.push(Step {
-            code,
-            k,
-            yes: Place::Next,
-            no: Place::Next,
-        });
+        self.steps.push(Step { code, k, yes: Place::Next, no: Place::Next });
     }
 
     fn jump(&mut self, code: u16, k: u32, yes: Place, no: Place) {
@@ -206,10 +184,7 @@ impl Program {
     }
 
     fn assemble(&self) -> Vec<SockFilter> {
-        self.instructions()
-            .into_iter()
-            .map(|(code, yes, no, k)| SockFilter::new(code, yes, no, k))
-            .collect()
+        self.instructions().into_iter().map(|(code, yes, no, k)| SockFilter::new(code, yes, no, k)).collect()
     }
 
     /// The instructions with distances for places; acceptance and rejection stand at the end.
@@ -220,11 +195,9 @@ impl Program {
                 Place::Next => from + 1,
                 Place::Accept => accept,
                 Place::Drop => drop,
-                Place::Label(label) => self
-                    .labels
-                    .iter()
-                    .find(|(name, _)| *name == label)
-                    .map_or(drop, |&(_, to)| to),
+                Place::Label(label) => {
+                    self.labels.iter().find(|(name, _)| *name == label).map_or(drop, |&(_, to)| to)
+                }
             };
             u8::try_from(to - from - 1).unwrap_or(u8::MAX)
         };
@@ -233,9 +206,7 @@ impl Program {
             .iter()
             .enumerate()
             .map(|(at, step)| (step.code, distance(at, step.yes), distance(at, step.no), step.k));
-        steps
-            .chain([(RETURN, 0, 0, u32::MAX), (RETURN, 0, 0, 0)])
-            .collect()
+        steps.chain([(RETURN, 0, 0, u32::MAX), (RETURN, 0, 0, 0)]).collect()
     }
 }
 

@@ -102,10 +102,8 @@ impl Sockets {
     /// [`SocketError::Privilege`] without the capability, [`SocketError::Other`] for anything else.
     pub fn open(wanted: &Wanted) -> Result<Self, SocketError> {
         let send_v4 = open_sender(Domain::IPV4, "sending IPv4")?;
-        let mut receivers = vec![
-            open_receiver(Family::V4, Protocol::Icmp)?,
-            open_receiver(Family::V4, Protocol::Tcp)?,
-        ];
+        let mut receivers =
+            vec![open_receiver(Family::V4, Protocol::Icmp)?, open_receiver(Family::V4, Protocol::Tcp)?];
         let send_v6 = match open_sender(Domain::IPV6, "sending IPv6") {
             Ok(socket) => {
                 receivers.push(open_receiver(Family::V6, Protocol::Icmp)?);
@@ -119,11 +117,7 @@ impl Sockets {
             }
             Err(error) => return Err(error),
         };
-        let sockets = Self {
-            send_v4,
-            send_v6,
-            receivers,
-        };
+        let sockets = Self { send_v4, send_v6, receivers };
         sockets.filter(wanted)?;
         Ok(sockets)
     }
@@ -134,10 +128,7 @@ impl Sockets {
                 Protocol::Tcp => filter::tcp(receiver.family, wanted),
                 Protocol::Icmp | Protocol::Udp => filter::icmp(receiver.family, wanted),
             };
-            receiver
-                .socket
-                .attach_filter(&program)
-                .map_err(|error| failed("filter", "receiving", error))?;
+            receiver.socket.attach_filter(&program).map_err(|error| failed("filter", "receiving", error))?;
         }
         Ok(())
     }
@@ -159,13 +150,7 @@ impl Sockets {
             })
         });
         let receivers = receivers.collect::<Result<_, _>>()?;
-        Ok((
-            Sender {
-                v4: self.send_v4,
-                v6: self.send_v6,
-            },
-            receivers,
-        ))
+        Ok((Sender { v4: self.send_v4, v6: self.send_v6 }, receivers))
     }
 }
 
@@ -185,10 +170,7 @@ impl Sender {
         match destination {
             IpAddr::V4(address) => send_v4(&self.v4, packet, address, interface),
             IpAddr::V6(address) => {
-                let socket = self
-                    .v6
-                    .as_ref()
-                    .ok_or_else(|| io::Error::from(Errno::EAFNOSUPPORT))?;
+                let socket = self.v6.as_ref().ok_or_else(|| io::Error::from(Errno::EAFNOSUPPORT))?;
                 let scope = interface.unwrap_or(0);
                 let to = SocketAddr::V6(SocketAddrV6::new(address, 0, 0, scope));
                 socket.send_to(packet, &to.into()).map(drop)
@@ -199,9 +181,7 @@ impl Sender {
 
 fn send_v4(socket: &Socket, packet: &[u8], address: Ipv4Addr, interface: Option<u32>) -> io::Result<()> {
     let Some(index) = interface else {
-        return socket
-            .send_to(packet, &SocketAddr::from((address, 0)).into())
-            .map(drop);
+        return socket.send_to(packet, &SocketAddr::from((address, 0)).into()).map(drop);
     };
     let info = nix::libc::in_pktinfo {
         ipi_ifindex: i32::try_from(index).unwrap_or(0),
@@ -211,13 +191,7 @@ fn send_v4(socket: &Socket, packet: &[u8], address: Ipv4Addr, interface: Option<
     let [a, b, c, d] = address.octets();
     let to = SockaddrIn::new(a, b, c, d, 0);
     let control = [ControlMessage::Ipv4PacketInfo(&info)];
-    sendmsg(
-        socket.as_raw_fd(),
-        &[io::IoSlice::new(packet)],
-        &control,
-        MsgFlags::empty(),
-        Some(&to),
-    )?;
+    sendmsg(socket.as_raw_fd(), &[io::IoSlice::new(packet)], &control, MsgFlags::empty(), Some(&to))?;
     Ok(())
 }
 
@@ -230,31 +204,19 @@ impl Receiver {
     /// Reads what is there, at most a batch, and hands over each message. Returns how many there were, and how many the
     /// kernel dropped for want of room since the last call.
     pub(super) fn read(&mut self, mut take: impl FnMut(Received<'_>)) -> io::Result<(usize, u32)> {
-        let Self {
-            socket,
-            buffers,
-            dropped,
-            ..
-        } = self;
+        let Self { socket, buffers, dropped, .. } = self;
         let before = *dropped;
         let descriptor = socket.as_raw_fd();
         let count = socket.try_io(Interest::READABLE, || {
-            let mut slices: Vec<[IoSliceMut<'_>; 1]> = buffers
-                .iter_mut()
-                .map(|buffer| [IoSliceMut::new(buffer.as_mut_slice())])
-                .collect();
+            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+                buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer.as_mut_slice())]).collect();
             // The headers hold raw pointers and must not outlive this call; making them costs less than a microsecond.
             let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(
                 BATCH,
                 Some(cmsg_space!(TimeSpec, u32, [u8; 64])),
             );
-            let messages = recvmmsg(
-                descriptor,
-                &mut headers,
-                slices.iter_mut(),
-                MsgFlags::MSG_DONTWAIT,
-                None,
-            )?;
+            let messages =
+                recvmmsg(descriptor, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
             let mut count = 0;
             for message in messages {
                 count += 1;
@@ -317,11 +279,7 @@ fn open_receiver(family: Family, protocol: Protocol) -> Result<Socket2Receiver, 
     // Without CAP_NET_ADMIN the system's limit holds, and that is fine.
     let _ = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER)
         .or_else(|_| setsockopt(&socket.as_fd(), sockopt::RcvBuf, &RECEIVE_BUFFER));
-    Ok(Socket2Receiver {
-        socket,
-        family,
-        protocol,
-    })
+    Ok(Socket2Receiver { socket, family, protocol })
 }
 
 fn open(domain: Domain, protocol: i32, name: &'static str) -> Result<Socket, SocketError> {
@@ -330,25 +288,17 @@ fn open(domain: Domain, protocol: i32, name: &'static str) -> Result<Socket, Soc
             io::ErrorKind::PermissionDenied => SocketError::Privilege { program: program() },
             _ => failed("open", name, error),
         })?;
-    socket
-        .set_nonblocking(true)
-        .map_err(|error| failed("configure", name, error))?;
+    socket.set_nonblocking(true).map_err(|error| failed("configure", name, error))?;
     Ok(socket)
 }
 
 fn failed(operation: &'static str, socket: &'static str, error: io::Error) -> SocketError {
-    SocketError::Other {
-        operation,
-        socket,
-        error,
-    }
+    SocketError::Other { operation, socket, error }
 }
 
 fn program() -> String {
-    std::env::current_exe().map_or_else(
-        |_| "traceflow_exporter".to_owned(),
-        |path| path.display().to_string(),
-    )
+    std::env::current_exe()
+        .map_or_else(|_| "traceflow_exporter".to_owned(), |path| path.display().to_string())
 }
 
 /// The address that the kernel would send from: what the routes say, on the interface if one is given.
@@ -375,10 +325,7 @@ pub fn source_towards(
     socket.bind(&SocketAddr::new(source.unwrap_or(any), 0).into())?;
     // Connecting a datagram socket sends nothing: it only looks up the route.
     socket.connect(&SocketAddr::new(destination, 9).into())?;
-    let local = socket
-        .local_addr()?
-        .as_socket()
-        .ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     Ok(local.ip())
 }
 

@@ -48,18 +48,11 @@ struct Walk<'a> {
 }
 
 pub(super) fn build(evidence: &Evidence) -> Route {
-    let mut walks: Vec<_> = evidence
-        .flows()
-        .map(|(id, cells)| Walk::new(id, cells, evidence.end(id)))
-        .collect();
-    let (Some(first), Some(last)) = (
-        evidence.first_ttl(),
-        walks.iter().filter_map(|walk| walk.last).max(),
-    ) else {
-        return Route {
-            flows: walks.iter().map(Walk::path).collect(),
-            ..Route::default()
-        };
+    let mut walks: Vec<_> =
+        evidence.flows().map(|(id, cells)| Walk::new(id, cells, evidence.end(id))).collect();
+    let (Some(first), Some(last)) = (evidence.first_ttl(), walks.iter().filter_map(|walk| walk.last).max())
+    else {
+        return Route { flows: walks.iter().map(Walk::path).collect(), ..Route::default() };
     };
 
     let mut route = Route::default();
@@ -87,24 +80,13 @@ impl<'a> Walk<'a> {
             // A router that let the probe expire one hop earlier refuses it here from that same place.
             Some(FlowEnd::Refused(ttl)) => {
                 let refuser = cells.get(&ttl).and_then(Cell::refusal).map(|answer| answer.from);
-                let before = ttl
-                    .previous()
-                    .filter(|before| cells.get(before).and_then(Cell::address) == refuser);
+                let before =
+                    ttl.previous().filter(|before| cells.get(before).and_then(Cell::address) == refuser);
                 before.or(Some(ttl))
             }
-            None => cells
-                .iter()
-                .rev()
-                .find(|(_, cell)| !cell.answers.is_empty())
-                .map(|(&ttl, _)| ttl),
+            None => cells.iter().rev().find(|(_, cell)| !cell.answers.is_empty()).map(|(&ttl, _)| ttl),
         };
-        Self {
-            id,
-            cells,
-            end,
-            last,
-            trail: Vec::new(),
-        }
+        Self { id, cells, end, last, trail: Vec::new() }
     }
 
     fn passes(&self, ttl: Ttl) -> bool {
@@ -119,12 +101,7 @@ impl<'a> Walk<'a> {
     fn keys(&self, ttl: Ttl, evidence: &Evidence) -> Option<BTreeSet<Key>> {
         let cell = self.cells.get(&ttl)?;
         if !cell.answers.is_empty() {
-            return Some(
-                cell.answers
-                    .iter()
-                    .map(|answer| Key::Address(answer.from))
-                    .collect(),
-            );
+            return Some(cell.answers.iter().map(|answer| Key::Address(answer.from)).collect());
         }
         if evidence.has_limit(ttl) {
             return None;
@@ -137,50 +114,23 @@ impl<'a> Walk<'a> {
     }
 
     fn path(&self) -> FlowPath {
-        let asked = self
-            .cells
-            .iter()
-            .filter(|&(&ttl, _)| self.end.is_none() || self.passes(ttl));
+        let asked = self.cells.iter().filter(|&(&ttl, _)| self.end.is_none() || self.passes(ttl));
         FlowPath {
             id: self.id,
             reached: self.reached(),
-            hops: asked
-                .map(|(&ttl, cell)| FlowHop {
-                    ttl,
-                    address: cell.address(),
-                })
-                .collect(),
+            hops: asked.map(|(&ttl, cell)| FlowHop { ttl, address: cell.address() }).collect(),
         }
     }
 }
 
 /// Takes every flow one hop further and returns the keys of the nodes there.
 fn advance(walks: &mut [Walk<'_>], ttl: Ttl, evidence: &Evidence) -> Vec<Key> {
-    let met: Vec<_> = walks
-        .iter()
-        .map(|walk| {
-            if walk.passes(ttl) {
-                walk.keys(ttl, evidence)
-            } else {
-                None
-            }
-        })
-        .collect();
-    let keys: Vec<_> = met
-        .iter()
-        .flatten()
-        .flatten()
-        .copied()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let met: Vec<_> =
+        walks.iter().map(|walk| if walk.passes(ttl) { walk.keys(ttl, evidence) } else { None }).collect();
+    let keys: Vec<_> = met.iter().flatten().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect();
     for (walk, met) in walks.iter_mut().zip(met) {
         walk.trail.push(match met {
-            Some(met) => Position::Nodes(
-                met.iter()
-                    .filter_map(|key| keys.binary_search(key).ok())
-                    .collect(),
-            ),
+            Some(met) => Position::Nodes(met.iter().filter_map(|key| keys.binary_search(key).ok()).collect()),
             None => Position::Unknown,
         });
     }
@@ -205,9 +155,7 @@ fn hop(walks: &[Walk<'_>], ttl: Ttl, keys: &[Key], evidence: &Evidence) -> Hop {
     Hop {
         ttl,
         probes_sent: counted().map(|cell| cell.sent).sum(),
-        replies_received: counted()
-            .map(|cell| u32::try_from(cell.answers.len()).unwrap_or(u32::MAX))
-            .sum(),
+        replies_received: counted().map(|cell| u32::try_from(cell.answers.len()).unwrap_or(u32::MAX)).sum(),
         nodes: nodes.collect(),
     }
 }
@@ -219,15 +167,10 @@ fn answering_node<'a>(
     cells: impl Iterator<Item = &'a Cell>,
     evidence: &Evidence,
 ) -> Node {
-    let answers: Vec<_> = cells
-        .flat_map(|cell| &cell.answers)
-        .filter(|answer| answer.from == address)
-        .collect();
-    let mpls: Option<&Vec<MplsLabel>> = answers
-        .iter()
-        .rev()
-        .map(|answer| &answer.mpls)
-        .find(|mpls| !mpls.is_empty());
+    let answers: Vec<_> =
+        cells.flat_map(|cell| &cell.answers).filter(|answer| answer.from == address).collect();
+    let mpls: Option<&Vec<MplsLabel>> =
+        answers.iter().rev().map(|answer| &answer.mpls).find(|mpls| !mpls.is_empty());
     Node {
         address: Some(address),
         destination: answers.iter().any(|answer| answer.kind.is_destination()),
@@ -258,11 +201,7 @@ const fn silent_node(flows: u32) -> Node {
 /// What was sent to the destination and came back. Where flows end without it, the next hop of the flow, or the hop at which
 /// others met the destination, is where an answer was due.
 fn arrivals(walks: &[Walk<'_>]) -> Arrivals {
-    let nearest = walks
-        .iter()
-        .filter(|walk| walk.reached())
-        .filter_map(|walk| walk.last)
-        .min();
+    let nearest = walks.iter().filter(|walk| walk.reached()).filter_map(|walk| walk.last).min();
     let mut arrivals = Arrivals::default();
     for walk in walks {
         let expected = match (walk.last, nearest) {
@@ -299,19 +238,10 @@ fn links(walks: &[Walk<'_>], ttl: Ttl) -> Vec<Link> {
         }
     }
     let observed = seen.iter().map(|(&ends, &flows)| (ends, flows, false));
-    let product = zone
-        .iter()
-        .filter(|ends| !seen.contains_key(ends))
-        .map(|&ends| (ends, 0, true));
+    let product = zone.iter().filter(|ends| !seen.contains_key(ends)).map(|&ends| (ends, 0, true));
     let mut links: Vec<_> = observed
         .chain(product)
-        .map(|((from, to), flows, per_packet)| Link {
-            ttl: before,
-            from,
-            to,
-            flows,
-            per_packet,
-        })
+        .map(|((from, to), flows, per_packet)| Link { ttl: before, from, to, flows, per_packet })
         .collect();
     links.sort_unstable();
     links
@@ -324,8 +254,7 @@ fn choices(route: &Route) -> impl Iterator<Item = (usize, usize, Vec<&Link>)> {
         out.entry((link.ttl, link.from)).or_default().push(link);
     }
     let first = route.hops.first().map_or(Ttl::MIN, |hop| hop.ttl);
-    out.into_iter()
-        .map(move |((ttl, node), links)| (usize::from(ttl.get() - first.get()), node, links))
+    out.into_iter().map(move |((ttl, node), links)| (usize::from(ttl.get() - first.get()), node, links))
 }
 
 fn judge_balancing(route: &mut Route, walks: &[Walk<'_>]) {
@@ -360,37 +289,23 @@ fn judge_balancing(route: &mut Route, walks: &[Walk<'_>]) {
 /// Distinct trails of the flows that came all the way; where none reached the destination, of those that came farthest.
 fn distinct_paths(walks: &[Walk<'_>], last: Ttl) -> u32 {
     let reached = walks.iter().any(Walk::reached);
-    let whole = walks.iter().filter(|walk| {
-        if reached {
-            walk.reached()
-        } else {
-            walk.last == Some(last)
-        }
-    });
+    let whole = walks.iter().filter(|walk| if reached { walk.reached() } else { walk.last == Some(last) });
     let trails: BTreeSet<_> = whole
         .map(|walk| {
-            walk.trail
-                .iter()
-                .take_while(|position| **position != Position::Unknown)
-                .collect::<Vec<_>>()
+            walk.trail.iter().take_while(|position| **position != Position::Unknown).collect::<Vec<_>>()
         })
         .collect();
     // A trail that breaks off is no path of its own where a whole one begins with it.
-    let distinct = trails.iter().filter(|trail| {
-        !trails
-            .iter()
-            .any(|other| other.len() > trail.len() && other.starts_with(trail))
-    });
+    let distinct = trails
+        .iter()
+        .filter(|trail| !trails.iter().any(|other| other.len() > trail.len() && other.starts_with(trail)));
     u32::try_from(distinct.count()).unwrap_or(u32::MAX)
 }
 
 /// One minus the sum of the chances that a node has one successor more than was seen (union bound over the nodes).
 fn confidence(route: &Route, walks: &[Walk<'_>]) -> Option<f64> {
     let first_hop = route.hops.first()?;
-    let known = walks
-        .iter()
-        .filter(|walk| matches!(walk.trail.first(), Some(Position::Nodes(_))))
-        .count();
+    let known = walks.iter().filter(|walk| matches!(walk.trail.first(), Some(Position::Nodes(_)))).count();
     let at_source = miss_probability(first_hop.nodes.len(), u32::try_from(known).unwrap_or(u32::MAX));
     let behind: f64 = choices(route)
         .map(|(_, _, links)| miss_probability(links.len(), links.iter().map(|link| link.flows).sum()))

@@ -47,24 +47,17 @@ impl Paths {
 /// The nodes at which paths end: the destination, or the last answering nodes where none reached it.
 pub(super) fn ends(route: &Route) -> BTreeSet<(Ttl, usize)> {
     let nodes = || {
-        route.hops.iter().flat_map(|hop| {
-            hop.nodes
-                .iter()
-                .enumerate()
-                .map(|(index, node)| (hop.ttl, index, node))
-        })
+        route
+            .hops
+            .iter()
+            .flat_map(|hop| hop.nodes.iter().enumerate().map(|(index, node)| (hop.ttl, index, node)))
     };
-    let reached: BTreeSet<_> = nodes()
-        .filter(|(_, _, node)| node.destination)
-        .map(|(ttl, index, _)| (ttl, index))
-        .collect();
+    let reached: BTreeSet<_> =
+        nodes().filter(|(_, _, node)| node.destination).map(|(ttl, index, _)| (ttl, index)).collect();
     if !reached.is_empty() {
         return reached;
     }
-    let last = nodes()
-        .filter(|(_, _, node)| node.address.is_some())
-        .map(|(ttl, _, _)| ttl)
-        .max();
+    let last = nodes().filter(|(_, _, node)| node.address.is_some()).map(|(ttl, _, _)| ttl).max();
     nodes()
         .filter(|&(ttl, _, node)| Some(ttl) == last && node.address.is_some())
         .map(|(ttl, index, _)| (ttl, index))

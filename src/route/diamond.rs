@@ -61,12 +61,8 @@ pub(super) fn find(route: &Route) -> Vec<Diamond> {
     }
     if width > 1 {
         // Paths of different lengths meet only in the destination, each at its own TTL.
-        let destination = ends
-            .iter()
-            .filter_map(|&(ttl, node)| route.hop(ttl)?.nodes.get(node));
-        let destination = destination
-            .filter(|node| node.destination)
-            .find_map(|node| node.address);
+        let destination = ends.iter().filter_map(|&(ttl, node)| route.hop(ttl)?.nodes.get(node));
+        let destination = destination.filter(|node| node.destination).find_map(|node| node.address);
         diamonds.push(Diamond {
             divergence_ttl: divergence.0,
             divergence: divergence.1,

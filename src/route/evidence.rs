@@ -55,9 +55,7 @@ impl Cell {
     /// The answer that refused to carry the probe further, if there was one.
     #[must_use]
     pub fn refusal(&self) -> Option<&Answer> {
-        self.answers
-            .iter()
-            .find(|answer| matches!(answer.kind, ReplyKind::Unreachable { .. }))
+        self.answers.iter().find(|answer| matches!(answer.kind, ReplyKind::Unreachable { .. }))
     }
 }
 
@@ -144,28 +142,18 @@ impl Evidence {
 
     /// The cells of one TTL, in the order of the flows.
     pub fn at(&self, ttl: Ttl) -> impl Iterator<Item = (FlowId, &Cell)> {
-        self.flows
-            .iter()
-            .filter_map(move |(&flow, cells)| Some((flow, cells.get(&ttl)?)))
+        self.flows.iter().filter_map(move |(&flow, cells)| Some((flow, cells.get(&ttl)?)))
     }
 
     /// The TTLs at which a flow got no answer.
     pub fn silent_at(&self, flow: FlowId) -> impl Iterator<Item = Ttl> {
-        self.flows
-            .get(&flow)
-            .into_iter()
-            .flatten()
-            .filter(|(_, cell)| cell.silent)
-            .map(|(&ttl, _)| ttl)
+        self.flows.get(&flow).into_iter().flatten().filter(|(_, cell)| cell.silent).map(|(&ttl, _)| ttl)
     }
 
     /// The nearest TTL asked.
     #[must_use]
     pub fn first_ttl(&self) -> Option<Ttl> {
-        self.flows
-            .values()
-            .filter_map(|cells| cells.keys().next().copied())
-            .min()
+        self.flows.values().filter_map(|cells| cells.keys().next().copied()).min()
     }
 
     /// Where a flow ended, as far as its answers tell.
@@ -187,11 +175,7 @@ impl Evidence {
     #[must_use]
     pub fn last_answer(&self, flow: FlowId) -> Option<Ttl> {
         let cells = self.flows.get(&flow)?;
-        cells
-            .iter()
-            .rev()
-            .find(|(_, cell)| !cell.answers.is_empty())
-            .map(|(&ttl, _)| ttl)
+        cells.iter().rev().find(|(_, cell)| !cell.answers.is_empty()).map(|(&ttl, _)| ttl)
     }
 
     fn cell_mut(&mut self, flow: FlowId, ttl: Ttl) -> &mut Cell {

@@ -112,14 +112,8 @@ mod tests {
     #[test]
     fn stopping_points_are_the_exact_ones() {
         let cases = [
-            (
-                0.05,
-                vec![6, 11, 16, 21, 27, 33, 39, 45, 51, 57, 63, 70, 76, 83, 90, 96],
-            ),
-            (
-                0.01,
-                vec![8, 15, 21, 28, 36, 43, 51, 58, 66, 74, 82, 90, 98, 106, 115, 123],
-            ),
+            (0.05, vec![6, 11, 16, 21, 27, 33, 39, 45, 51, 57, 63, 70, 76, 83, 90, 96]),
+            (0.01, vec![8, 15, 21, 28, 36, 43, 51, 58, 66, 74, 82, 90, 98, 106, 115, 123]),
         ];
         for (epsilon, expected) in cases {
             assert_eq!(stopping_points(16, epsilon), expected, "epsilon {epsilon}");
@@ -135,15 +129,9 @@ mod tests {
 
     #[test]
     fn miss_probability_at_its_edges() {
-        assert!(
-            (miss_probability(0, 0) - 1.0).abs() < f64::EPSILON,
-            "nothing asked, nothing known"
-        );
+        assert!((miss_probability(0, 0) - 1.0).abs() < f64::EPSILON, "nothing asked, nothing known");
         assert!(miss_probability(0, 1).abs() < f64::EPSILON);
-        assert!(
-            (miss_probability(3, 2) - 1.0).abs() < f64::EPSILON,
-            "fewer flows than successors"
-        );
+        assert!((miss_probability(3, 2) - 1.0).abs() < f64::EPSILON, "fewer flows than successors");
         let (exact, bound) = (miss_probability(4, 60), 5.0 * 0.8_f64.powi(60));
         assert!(exact <= bound && exact > bound * 0.99, "{exact} against {bound}");
     }

@@ -83,13 +83,9 @@ fn icmp_error(envelope: Envelope, kind: u8, code: u8, node: &Attributes, packet:
     let v4 = envelope.from.is_ipv4();
     let extension = node.mpls.as_ref().map(extension).unwrap_or_default();
     let longest = if v4 { MAX_ERROR_V4 - 28 } else { MAX_ERROR_V6 - 48 } - extension.len();
-    let wanted = node.quote.map_or(longest, |quote| {
-        if v4 {
-            usize::from(quote)
-        } else {
-            usize::from(quote).max(MIN_QUOTE_V6)
-        }
-    });
+    let wanted = node
+        .quote
+        .map_or(longest, |quote| if v4 { usize::from(quote) } else { usize::from(quote).max(MIN_QUOTE_V6) });
     // RFC 4884 section 5.1 and 5.2: with an extension the quote is padded to words of 32 or 64 bits, in which
     // its length is given.
     let word = if v4 { 4 } else { 8 };
@@ -105,11 +101,7 @@ fn icmp_error(envelope: Envelope, kind: u8, code: u8, node: &Attributes, packet:
     } else {
         quote.len().next_multiple_of(word).max(EXTENDED_QUOTE)
     };
-    let words = if extension.is_empty() || legacy {
-        0
-    } else {
-        u8::try_from(padded / word).unwrap_or(0)
-    };
+    let words = if extension.is_empty() || legacy { 0 } else { u8::try_from(padded / word).unwrap_or(0) };
 
     let protocol = if v4 { ICMP } else { ICMPV6 };
     let (mut bytes, start) = open(envelope, protocol, 8 + padded + extension.len());

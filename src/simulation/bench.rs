@@ -39,11 +39,7 @@ impl Bench {
             rng.fill(&mut secret);
             Exchange::new(secret, max_pps, Time::ZERO)
         });
-        Self {
-            processes: processes.collect(),
-            network,
-            now: Time::ZERO,
-        }
+        Self { processes: processes.collect(), network, now: Time::ZERO }
     }
 
     /// The network.
@@ -80,11 +76,7 @@ impl Bench {
 
     /// Begins a trace in a process; `None` where there is no such process.
     pub fn start(&mut self, process: usize, template: Template, settings: Settings) -> Option<RoundId> {
-        Some(
-            self.processes
-                .get_mut(process)?
-                .start(self.now, template, None, settings),
-        )
+        Some(self.processes.get_mut(process)?.start(self.now, template, None, settings))
     }
 
     /// Lets time pass until no trace is in progress. Returns the results with their processes.
@@ -112,10 +104,7 @@ impl Bench {
     pub fn trace(&mut self, protocol: Protocol, settings: Settings) -> Option<Trace> {
         let template = self.template(self.network.destination(), protocol);
         let round = self.start(0, template, settings)?;
-        self.run()
-            .into_iter()
-            .find(|(_, id, _)| *id == round)
-            .map(|(_, _, trace)| trace)
+        self.run().into_iter().find(|(_, id, _)| *id == round).map(|(_, _, trace)| trace)
     }
 
     /// Lets time pass without traces.
@@ -151,25 +140,13 @@ impl Bench {
 
 /// A packet as a raw socket would show it.
 fn datagram(packet: &[u8]) -> Option<Datagram<'_>> {
-    let family = if packet.first()? >> 4 == 4 {
-        Family::V4
-    } else {
-        Family::V6
-    };
+    let family = if packet.first()? >> 4 == 4 { Family::V4 } else { Family::V6 };
     match family {
         Family::V4 => Some(Datagram::V4(packet)),
         Family::V6 => {
             let from: [u8; 16] = packet.get(8..24)?.try_into().ok()?;
-            let protocol = if *packet.get(6)? == 6 {
-                Protocol::Tcp
-            } else {
-                Protocol::Icmp
-            };
-            Some(Datagram::V6 {
-                from: Ipv6Addr::from(from),
-                protocol,
-                message: packet.get(V6_HEADER..)?,
-            })
+            let protocol = if *packet.get(6)? == 6 { Protocol::Tcp } else { Protocol::Icmp };
+            Some(Datagram::V6 { from: Ipv6Addr::from(from), protocol, message: packet.get(V6_HEADER..)? })
         }
     }
 }

@@ -50,11 +50,7 @@ impl Fabric {
         };
         let mut era = Era {
             from: Time::ZERO,
-            nodes: topology
-                .nodes()
-                .iter()
-                .map(|node| node.attributes.clone())
-                .collect(),
+            nodes: topology.nodes().iter().map(|node| node.attributes.clone()).collect(),
             faults: *topology.faults(),
             seeds: (0..count).map(|node| seed_of(node, 0)).collect(),
             edges: topology.edges().to_vec(),
@@ -70,8 +66,7 @@ impl Fabric {
             match &event.change {
                 Change::Add(edge) => era.edges.push(*edge),
                 Change::Remove(gone) => {
-                    era.edges
-                        .retain(|edge| (edge.from, edge.to) != (gone.from, gone.to));
+                    era.edges.retain(|edge| (edge.from, edge.to) != (gone.from, gone.to));
                 }
                 Change::Node { node, attributes } => {
                     if let Some(node) = era.nodes.get_mut(*node) {
@@ -128,9 +123,7 @@ impl Era {
     }
 
     pub(super) fn is_per_packet(&self, node: usize) -> bool {
-        self.nodes
-            .get(node)
-            .is_some_and(|node| node.balance == Balance::PerPacket)
+        self.nodes.get(node).is_some_and(|node| node.balance == Balance::PerPacket)
     }
 
     /// Whether a node answers no expired packet, or as target nothing.
@@ -141,9 +134,7 @@ impl Era {
     }
 
     pub(super) fn forwards(&self, node: usize) -> bool {
-        self.nodes
-            .get(node)
-            .is_some_and(|node| !node.swallow && node.unreachable.is_none())
+        self.nodes.get(node).is_some_and(|node| !node.swallow && node.unreachable.is_none())
     }
 
     /// The next hop of a packet at `node`; `None` where the node has none. `flow` and `destination` are the
@@ -192,11 +183,7 @@ impl Era {
             }
             if let Some(hops) = hops.get_mut(edge.from) {
                 let bound = hops.last().map_or(0, |hop| hop.bound) + u64::from(edge.weight);
-                hops.push(Hop {
-                    to: edge.to,
-                    delay: edge.delay,
-                    bound,
-                });
+                hops.push(Hop { to: edge.to, delay: edge.delay, bound });
             }
         }
         Table { hops }

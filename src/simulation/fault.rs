@@ -25,19 +25,10 @@ impl Direction {
         if self.loses(faults, rng) {
             return [None, None];
         }
-        let mut delay = || {
-            Some(if happens(faults.reorder, rng) {
-                faults.reorder_delay
-            } else {
-                Duration::ZERO
-            })
-        };
+        let mut delay =
+            || Some(if happens(faults.reorder, rng) { faults.reorder_delay } else { Duration::ZERO });
         let first = delay();
-        let second = if happens(faults.duplicate, rng) {
-            first
-        } else {
-            None
-        };
+        let second = if happens(faults.duplicate, rng) { first } else { None };
         [first, second]
     }
 

@@ -140,10 +140,7 @@ impl Network {
     /// The address of the node of this name.
     #[must_use]
     pub fn address(&self, name: &str) -> Option<IpAddr> {
-        self.names
-            .iter()
-            .position(|known| known == name)
-            .map(|node| self.address_at(node))
+        self.names.iter().position(|known| known == name).map(|node| self.address_at(node))
     }
 
     /// The name of the node of this address.
@@ -167,11 +164,7 @@ impl Network {
         self.counters.sent += 1;
         let mut under_way = std::mem::replace(&mut self.packet, Packet::empty(self.family));
         if let Some(target) = self.admit(&mut under_way, packet) {
-            let faults = self
-                .fabric
-                .era(self.fabric.place(now))
-                .map(|era| era.faults)
-                .unwrap_or_default();
+            let faults = self.fabric.era(self.fabric.place(now)).map(|era| era.faults).unwrap_or_default();
             let copies = self.outward.pass(&faults, &mut self.rng);
             self.counters.lost += u64::from(copies == [None, None]);
             for delay in copies.into_iter().flatten() {
@@ -209,9 +202,7 @@ impl Network {
     pub fn truth_to(&self, at: Time, destination: IpAddr) -> Truth {
         match (self.fabric.era(self.fabric.place(at)), self.node_of(destination)) {
             (Some(era), Some(target)) => {
-                Truth::walk(era, self.source, target, address_key(destination), |node| {
-                    self.address_at(node)
-                })
+                Truth::walk(era, self.source, target, address_key(destination), |node| self.address_at(node))
             }
             _ => Truth::default(),
         }
@@ -223,9 +214,7 @@ impl Network {
             self.counters.malformed += 1;
             return None;
         }
-        let target = self
-            .node_of(under_way.destination())
-            .filter(|&target| target != self.source);
+        let target = self.node_of(under_way.destination()).filter(|&target| target != self.source);
         self.counters.unroutable += u64::from(target.is_none());
         target
     }
@@ -277,11 +266,7 @@ impl Network {
             self.counters.replies += 1;
             self.sequence += 1;
             let (at, sequence) = (arrival + delay, self.sequence);
-            self.deliveries.push(Reverse(Delivery {
-                at,
-                sequence,
-                packet: bytes.clone(),
-            }));
+            self.deliveries.push(Reverse(Delivery { at, sequence, packet: bytes.clone() }));
         }
     }
 
@@ -297,10 +282,7 @@ impl Network {
         let mut hops = 0;
         self.fabric.prepare(place, target);
         loop {
-            let Some(hop) = self
-                .fabric
-                .era(place)?
-                .choose(target, node, flow, destination, &mut self.rng)
+            let Some(hop) = self.fabric.era(place)?.choose(target, node, flow, destination, &mut self.rng)
             else {
                 self.counters.stranded += 1;
                 return None;
@@ -323,13 +305,7 @@ impl Network {
             };
             if let Some(end) = end {
                 packet.set_ttl(ttl);
-                return Some(Stop {
-                    node,
-                    at,
-                    era: place,
-                    hops,
-                    end,
-                });
+                return Some(Stop { node, at, era: place, hops, end });
             }
             if here.swallow {
                 self.counters.stranded += 1;
@@ -360,9 +336,7 @@ impl Network {
             }
             _ => return None,
         };
-        usize::try_from(number)
-            .ok()
-            .filter(|&node| node < self.names.len())
+        usize::try_from(number).ok().filter(|&node| node < self.names.len())
     }
 }
 

@@ -161,12 +161,7 @@ impl Packet {
             Some([0, 0]) if self.protocol == UDP => self.family == Family::V4,
             Some(_) => {
                 let pseudo = if self.covers_addresses() {
-                    pseudo_header(
-                        self.source,
-                        self.destination,
-                        self.protocol,
-                        self.transport().len(),
-                    )
+                    pseudo_header(self.source, self.destination, self.protocol, self.transport().len())
                 } else {
                     0
                 };
@@ -257,11 +252,7 @@ pub(super) fn address_key(address: IpAddr) -> u64 {
 pub(super) fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<2>();
     let last = rest.first().map_or(0, |&byte| u64::from(byte) << 8);
-    words
-        .iter()
-        .map(|&word| u64::from(u16::from_be_bytes(word)))
-        .sum::<u64>()
-        + last
+    words.iter().map(|&word| u64::from(u16::from_be_bytes(word))).sum::<u64>() + last
 }
 
 /// The checksum that belongs to a sum.

@@ -56,14 +56,7 @@ struct Probe {
 impl Probe {
     fn udp(network: &Network, port: u16, ttl: u8) -> Self {
         let destination = network.destination();
-        Self {
-            protocol: Protocol::Udp,
-            destination,
-            port,
-            ttl,
-            label: 7,
-            payload: vec![0xAB; 12],
-        }
+        Self { protocol: Protocol::Udp, destination, port, ttl, label: 7, payload: vec![0xAB; 12] }
     }
 
     fn bytes(&self, network: &Network) -> Vec<u8> {
@@ -90,16 +83,13 @@ impl Probe {
         let mut bytes = Vec::new();
         match self.protocol {
             Protocol::Udp => builder.udp(self.port, 33_452).write(&mut bytes, &self.payload),
-            Protocol::Tcp => builder
-                .tcp(self.port, 33_452, 1_000_000, 1024)
-                .syn()
-                .write(&mut bytes, &self.payload),
-            Protocol::Icmp if self.destination.is_ipv4() => builder
-                .icmpv4_echo_request(77, self.port)
-                .write(&mut bytes, &self.payload),
-            Protocol::Icmp => builder
-                .icmpv6_echo_request(77, self.port)
-                .write(&mut bytes, &self.payload),
+            Protocol::Tcp => {
+                builder.tcp(self.port, 33_452, 1_000_000, 1024).syn().write(&mut bytes, &self.payload)
+            }
+            Protocol::Icmp if self.destination.is_ipv4() => {
+                builder.icmpv4_echo_request(77, self.port).write(&mut bytes, &self.payload)
+            }
+            Protocol::Icmp => builder.icmpv6_echo_request(77, self.port).write(&mut bytes, &self.payload),
         }
         .unwrap();
         bytes
@@ -122,8 +112,7 @@ fn who(network: &mut Network, at: Time, port: u16, ttl: u8) -> String {
     let probe = Probe::udp(network, port, ttl);
     let deliveries = ask(network, at, &probe);
     let from = deliveries.first().map(|delivery| read(&delivery.packet).from);
-    from.map(|from| network.name(from).unwrap().to_owned())
-        .unwrap_or_default()
+    from.map(|from| network.name(from).unwrap().to_owned()).unwrap_or_default()
 }
 
 /// An answer, all of its checksums verified.
@@ -137,24 +126,14 @@ struct Answer {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Message {
-    Icmp {
-        kind: u8,
-        code: u8,
-        rest: [u8; 4],
-        body: Vec<u8>,
-    },
+    Icmp { kind: u8, code: u8, rest: [u8; 4], body: Vec<u8> },
     Tcp(Box<TcpHeader>),
 }
 
 impl Answer {
     fn icmp(&self) -> (u8, u8, [u8; 4], &[u8]) {
         match &self.message {
-            Message::Icmp {
-                kind,
-                code,
-                rest,
-                body,
-            } => (*kind, *code, *rest, body),
+            Message::Icmp { kind, code, rest, body } => (*kind, *code, *rest, body),
             Message::Tcp(_) => panic!("{self:?} is no ICMP"),
         }
     }
@@ -165,11 +144,7 @@ impl Answer {
         match self.from {
             IpAddr::V4(_) => {
                 let (header, rest) = Ipv4Header::from_slice(body).unwrap();
-                assert_eq!(
-                    header.header_checksum,
-                    header.calc_header_checksum(),
-                    "quoted header"
-                );
+                assert_eq!(header.header_checksum, header.calc_header_checksum(), "quoted header");
                 (header.time_to_live, header.source.into(), rest)
             }
             IpAddr::V6(_) => {
@@ -185,70 +160,35 @@ fn read(packet: &[u8]) -> Answer {
     let (from, to, ttl, sum) = match sliced.net.as_ref().unwrap() {
         NetSlice::Ipv4(slice) => {
             let header = slice.header().to_header();
-            assert_eq!(
-                header.header_checksum,
-                header.calc_header_checksum(),
-                "header checksum"
-            );
+            assert_eq!(header.header_checksum, header.calc_header_checksum(), "header checksum");
             assert_eq!(usize::from(header.total_len), packet.len());
             assert_eq!(header.fragment_offset, IpFragOffset::ZERO);
-            let sum = Sum16BitWords::new()
-                .add_4bytes(header.source)
-                .add_4bytes(header.destination);
-            (
-                header.source.into(),
-                header.destination.into(),
-                header.time_to_live,
-                sum,
-            )
+            let sum = Sum16BitWords::new().add_4bytes(header.source).add_4bytes(header.destination);
+            (header.source.into(), header.destination.into(), header.time_to_live, sum)
         }
         NetSlice::Ipv6(slice) => {
             let header = slice.header().to_header();
             assert_eq!(usize::from(header.payload_length) + 40, packet.len());
-            let sum = Sum16BitWords::new()
-                .add_16bytes(header.source)
-                .add_16bytes(header.destination);
-            (
-                header.source.into(),
-                header.destination.into(),
-                header.hop_limit,
-                sum,
-            )
+            let sum = Sum16BitWords::new().add_16bytes(header.source).add_16bytes(header.destination);
+            (header.source.into(), header.destination.into(), header.hop_limit, sum)
         }
         NetSlice::Arp(_) => panic!("ARP"),
     };
     let valid = |mut sum: Sum16BitWords, number: u8, slice: &[u8]| {
         let length = u16::try_from(slice.len()).unwrap();
-        sum = sum
-            .add_2bytes([0, number])
-            .add_2bytes(length.to_be_bytes())
-            .add_slice(slice);
+        sum = sum.add_2bytes([0, number]).add_2bytes(length.to_be_bytes()).add_slice(slice);
         assert_eq!(sum.ones_complement(), 0, "transport checksum");
     };
     let message = match sliced.transport.unwrap() {
         TransportSlice::Icmpv4(slice) => {
-            assert_eq!(
-                Sum16BitWords::new().add_slice(slice.slice()).ones_complement(),
-                0,
-                "ICMP checksum"
-            );
+            assert_eq!(Sum16BitWords::new().add_slice(slice.slice()).ones_complement(), 0, "ICMP checksum");
             let body = slice.slice()[8..].to_vec();
-            Message::Icmp {
-                kind: slice.type_u8(),
-                code: slice.code_u8(),
-                rest: slice.bytes5to8(),
-                body,
-            }
+            Message::Icmp { kind: slice.type_u8(), code: slice.code_u8(), rest: slice.bytes5to8(), body }
         }
         TransportSlice::Icmpv6(slice) => {
             valid(sum, 58, slice.slice());
             let body = slice.slice()[8..].to_vec();
-            Message::Icmp {
-                kind: slice.type_u8(),
-                code: slice.code_u8(),
-                rest: slice.bytes5to8(),
-                body,
-            }
+            Message::Icmp { kind: slice.type_u8(), code: slice.code_u8(), rest: slice.bytes5to8(), body }
         }
         TransportSlice::Tcp(slice) => {
             valid(sum, 6, slice.slice());
@@ -256,10 +196,5 @@ fn read(packet: &[u8]) -> Answer {
         }
         other => panic!("{other:?}"),
     };
-    Answer {
-        from,
-        to,
-        ttl,
-        message,
-    }
+    Answer { from, to, ttl, message }
 }

@@ -47,14 +47,7 @@ impl Controls {
             self.begun = true;
             for ttl in doubtful_hops(flows, plan) {
                 for (address, answers) in answers_by_node(ttl, plan) {
-                    self.tests.insert(
-                        (ttl, address),
-                        Test {
-                            before: answers,
-                            asked: 0,
-                            settled: false,
-                        },
-                    );
+                    self.tests.insert((ttl, address), Test { before: answers, asked: 0, settled: false });
                 }
             }
         } else {
@@ -95,15 +88,10 @@ fn doubtful_hops(flows: &BTreeSet<FlowId>, plan: &Plan<'_>) -> BTreeSet<Ttl> {
         .iter()
         .flat_map(|&flow| {
             let end = plan.evidence.end(flow).map(|end| end.ttl());
-            plan.evidence
-                .silent_at(flow)
-                .filter(move |&ttl| end.is_none_or(|end| ttl < end))
+            plan.evidence.silent_at(flow).filter(move |&ttl| end.is_none_or(|end| ttl < end))
         })
         .collect();
-    silent
-        .into_iter()
-        .filter(|&ttl| !answers_by_node(ttl, plan).is_empty())
-        .collect()
+    silent.into_iter().filter(|&ttl| !answers_by_node(ttl, plan).is_empty()).collect()
 }
 
 fn answers_by_node(ttl: Ttl, plan: &Plan<'_>) -> BTreeMap<IpAddr, usize> {
@@ -115,9 +103,5 @@ fn answers_by_node(ttl: Ttl, plan: &Plan<'_>) -> BTreeMap<IpAddr, usize> {
 }
 
 fn flows_answered_by(address: IpAddr, ttl: Ttl, plan: &Plan<'_>) -> Vec<FlowId> {
-    plan.evidence
-        .at(ttl)
-        .filter(|(_, cell)| cell.address() == Some(address))
-        .map(|(flow, _)| flow)
-        .collect()
+    plan.evidence.at(ttl).filter(|(_, cell)| cell.address() == Some(address)).map(|(flow, _)| flow).collect()
 }

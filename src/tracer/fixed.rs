@@ -32,11 +32,7 @@ pub(super) struct Fixed {
 
 impl Fixed {
     pub(super) fn new() -> Self {
-        Self {
-            flows: BTreeMap::new(),
-            destination: None,
-            controls: Controls::default(),
-        }
+        Self { flows: BTreeMap::new(), destination: None, controls: Controls::default() }
     }
 
     /// Asks a flow as far as its last answer justifies.
@@ -60,17 +56,10 @@ impl Fixed {
         let Some(destination) = self.destination else {
             return Ttl::MAX;
         };
-        if plan
-            .evidence
-            .last_answer(flow)
-            .is_some_and(|last| last >= destination)
-        {
+        if plan.evidence.last_answer(flow).is_some_and(|last| last >= destination) {
             return Ttl::MAX;
         }
-        let silent = plan
-            .evidence
-            .cell(flow, destination)
-            .is_some_and(|cell| cell.silent);
+        let silent = plan.evidence.cell(flow, destination).is_some_and(|cell| cell.silent);
         if silent { destination.next() } else { destination }
     }
 
@@ -105,19 +94,9 @@ impl Fixed {
     }
 
     fn ending(&self, plan: &Plan<'_>) -> Ending {
-        let ends: Vec<_> = self
-            .flows
-            .keys()
-            .map(|&flow| (flow, plan.evidence.end(flow)))
-            .collect();
-        if ends
-            .iter()
-            .any(|(_, end)| matches!(end, Some(FlowEnd::Reached(_))))
-        {
-            return Ending {
-                reason: StopReason::Complete,
-                detail: None,
-            };
+        let ends: Vec<_> = self.flows.keys().map(|&flow| (flow, plan.evidence.end(flow))).collect();
+        if ends.iter().any(|(_, end)| matches!(end, Some(FlowEnd::Reached(_)))) {
+            return Ending { reason: StopReason::Complete, detail: None };
         }
         let refusal = ends.iter().find_map(|&(flow, end)| match end {
             Some(FlowEnd::Refused(ttl)) => plan.evidence.cell(flow, ttl)?.refusal().cloned(),
@@ -138,41 +117,28 @@ impl Fixed {
             let who = address.map_or_else(|| "a node".to_owned(), |address| address.to_string());
             return Ending {
                 reason: StopReason::Loop,
-                detail: Some(format!(
-                    "{who} answered flow {flow} for the third time at TTL {ttl}"
-                )),
+                detail: Some(format!("{who} answered flow {flow} for the third time at TTL {ttl}")),
             };
         }
-        let farthest = self
-            .flows
-            .keys()
-            .filter_map(|&flow| plan.evidence.last_answer(flow))
-            .max();
+        let farthest = self.flows.keys().filter_map(|&flow| plan.evidence.last_answer(flow)).max();
         let max_ttl = plan.settings.max_ttl;
         if farthest.is_some_and(|ttl| ttl.plus(plan.settings.gap_limit) > max_ttl) {
             let detail = format!("the destination is beyond max_ttl {max_ttl}, or silent");
-            return Ending {
-                reason: StopReason::Complete,
-                detail: Some(detail),
-            };
+            return Ending { reason: StopReason::Complete, detail: Some(detail) };
         }
         let detail = match farthest {
             Some(ttl) => format!("no answer from beyond TTL {ttl}"),
             None => "no answer from any hop".to_owned(),
         };
-        Ending {
-            reason: StopReason::GapLimit,
-            detail: Some(detail),
-        }
+        Ending { reason: StopReason::GapLimit, detail: Some(detail) }
     }
 }
 
 impl Policy for Fixed {
     fn start(&mut self, plan: &mut Plan<'_>) {
         let settings = plan.settings;
-        let flows: Vec<_> = (0..usize::from(settings.flows))
-            .map_while(|index| settings.flow_sequence.get(index))
-            .collect();
+        let flows: Vec<_> =
+            (0..usize::from(settings.flows)).map_while(|index| settings.flow_sequence.get(index)).collect();
         for (index, flow) in flows.into_iter().enumerate() {
             let window = if index == 0 { SCOUT_WINDOW } else { WINDOW };
             let last = before_first(settings.first_ttl, window.max(settings.gap_limit)).min(settings.max_ttl);
@@ -220,9 +186,5 @@ fn refusal_detail(refusal: &Answer) -> String {
         _ => 0,
     };
     let family = Family::of(refusal.from);
-    format!(
-        "{} said {} (ICMP code {code})",
-        refusal.from,
-        unreachable_meaning(family, code)
-    )
+    format!("{} said {} (ICMP code {code})", refusal.from, unreachable_meaning(family, code))
 }

@@ -24,12 +24,7 @@ impl Pacer {
     pub fn new(rate: u32, burst: u32, now: Time) -> Self {
         let cost = Duration::from_secs(1) / rate.max(1);
         let savings = cost * burst.max(1);
-        Self {
-            cost,
-            savings,
-            credit: savings,
-            updated: now,
-        }
+        Self { cost, savings, credit: savings, updated: now }
     }
 
     /// When the next packet may go; `now` or earlier when it may go at once.
@@ -73,12 +68,9 @@ mod tests {
     #[test]
     fn a_burst_then_the_rate() {
         let start = Time::ZERO;
-        for (rate, burst, seconds, expected) in [
-            (1000, 64, 0, 64),
-            (1000, 64, 1, 1064),
-            (10, 1, 2, 21),
-            (5000, 100, 3, 15_100),
-        ] {
+        for (rate, burst, seconds, expected) in
+            [(1000, 64, 0, 64), (1000, 64, 1, 1064), (10, 1, 2, 21), (5000, 100, 3, 15_100)]
+        {
             let mut pacer = Pacer::new(rate, burst, start);
             assert_eq!(
                 sent_in(&mut pacer, start, Duration::from_secs(seconds)),

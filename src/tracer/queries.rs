@@ -112,18 +112,13 @@ impl Queries {
 
     /// Whether this flow was, or is about to be, asked at this TTL.
     pub(super) fn knows(&self, flow: FlowId, ttl: Ttl) -> bool {
-        self.by_cell
-            .get(&(flow, ttl))
-            .is_some_and(|queries| !queries.is_empty())
+        self.by_cell.get(&(flow, ttl)).is_some_and(|queries| !queries.is_empty())
     }
 
     /// Forgets what of a flow is asked beyond a TTL: unsent queries vanish as if never asked, sent ones are not repeated.
     pub(super) fn withdraw_beyond(&mut self, flow: FlowId, ttl: Ttl) {
-        let beyond: Vec<_> = self
-            .by_cell
-            .range((flow, ttl.next())..=(flow, Ttl::MAX))
-            .map(|(&cell, _)| cell)
-            .collect();
+        let beyond: Vec<_> =
+            self.by_cell.range((flow, ttl.next())..=(flow, Ttl::MAX)).map(|(&cell, _)| cell).collect();
         for cell in beyond.into_iter().filter(|&(_, at)| at > ttl) {
             let mut queries = self.by_cell.remove(&cell).unwrap_or_default();
             for &id in &queries {
@@ -175,12 +170,7 @@ impl Queries {
         query.attempts_left = query.attempts_left.saturating_sub(1);
         let deadline = now + patience.retry;
         query.state = State::Waiting(deadline);
-        self.packets.push(Sent {
-            query: id,
-            flow: query.flow,
-            ttl: query.ttl,
-            answered: false,
-        });
+        self.packets.push(Sent { query: id, flow: query.flow, ttl: query.ttl, answered: false });
         self.deadlines.insert((deadline, id));
         Some(packet)
     }
@@ -232,10 +222,7 @@ impl Queries {
 
     /// Waits on for a query out of attempts.
     pub(super) fn wait_until(&mut self, id: QueryId, deadline: Time) {
-        if let Some(query) = usize::try_from(id.0)
-            .ok()
-            .and_then(|index| self.all.get_mut(index))
-        {
+        if let Some(query) = usize::try_from(id.0).ok().and_then(|index| self.all.get_mut(index)) {
             query.state = State::Waiting(deadline);
             self.deadlines.insert((deadline, id));
         }
@@ -244,20 +231,13 @@ impl Queries {
     /// Ends a query.
     pub(super) fn settle(&mut self, id: QueryId) {
         self.unschedule(id);
-        if let Some(query) = usize::try_from(id.0)
-            .ok()
-            .and_then(|index| self.all.get_mut(index))
-        {
+        if let Some(query) = usize::try_from(id.0).ok().and_then(|index| self.all.get_mut(index)) {
             query.state = State::Settled;
         }
     }
 
     fn unschedule(&mut self, id: QueryId) {
-        if let Some(Query {
-            state: State::Waiting(deadline),
-            ..
-        }) = self.get(id)
-        {
+        if let Some(Query { state: State::Waiting(deadline), .. }) = self.get(id) {
             let deadline = *deadline;
             self.deadlines.remove(&(deadline, id));
         }

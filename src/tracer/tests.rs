@@ -31,9 +31,7 @@ fn settings(flows: u16) -> Settings {
 }
 
 fn named_topology(name: &str) -> Topology {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/topologies")
-        .join(format!("{name}.topo"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topologies").join(format!("{name}.topo"));
     std::fs::read_to_string(path).unwrap().parse().unwrap()
 }
 
@@ -53,11 +51,10 @@ type Named = (BTreeSet<(u8, IpAddr)>, BTreeSet<(u8, IpAddr, IpAddr)>);
 
 fn named(trace: &Trace) -> Named {
     let route = &trace.route;
-    let nodes = route.hops.iter().flat_map(|hop| {
-        hop.nodes
-            .iter()
-            .filter_map(|node| Some((hop.ttl.get(), node.address?)))
-    });
+    let nodes = route
+        .hops
+        .iter()
+        .flat_map(|hop| hop.nodes.iter().filter_map(|node| Some((hop.ttl.get(), node.address?))));
     let links = route.links.iter().filter_map(|link| {
         let (from, to) = route.ends(link)?;
         Some((link.ttl.get(), from.address?, to.address?))
@@ -67,16 +64,9 @@ fn named(trace: &Trace) -> Named {
 
 fn named_truth(truth: &Truth) -> Named {
     let silent = |ttl: u8, address: IpAddr| truth.silent.contains(&(ttl, address));
-    let nodes = truth
-        .nodes
-        .iter()
-        .filter(|&&(ttl, address)| !silent(ttl, address))
-        .copied();
-    let links = truth
-        .links
-        .iter()
-        .filter(|&&(ttl, from, to)| !silent(ttl, from) && !silent(ttl + 1, to))
-        .copied();
+    let nodes = truth.nodes.iter().filter(|&&(ttl, address)| !silent(ttl, address)).copied();
+    let links =
+        truth.links.iter().filter(|&&(ttl, from, to)| !silent(ttl, from) && !silent(ttl + 1, to)).copied();
     (nodes.collect(), links.collect())
 }
 
@@ -99,18 +89,9 @@ fn fixed_finds_every_node_and_link_where_flows_are_enough() {
             assert_eq!(named(&trace), named_truth(&truth), "{name} {family:?}");
             assert_eq!(paths.count, truth.paths, "{name} {family:?}");
             assert_eq!(hops, (truth.hops_min, truth.hops_max), "{name} {family:?}");
-            assert_eq!(
-                trace.route.diamonds.len(),
-                diamonds,
-                "{name} {family:?}: {:?}",
-                trace.route.diamonds
-            );
+            assert_eq!(trace.route.diamonds.len(), diamonds, "{name} {family:?}: {:?}", trace.route.diamonds);
             assert_eq!(trace.stop_reason, StopReason::Complete, "{name} {family:?}");
-            assert_eq!(
-                trace.route.flows_reached(),
-                usize::from(flows),
-                "{name} {family:?}"
-            );
+            assert_eq!(trace.route.flows_reached(), usize::from(flows), "{name} {family:?}");
         }
     }
 }
@@ -120,22 +101,8 @@ fn a_trace_ends_for_the_right_reason_and_soon() {
     // topology, reason, what the detail says, whether the destination is reached, hops found, longest duration in ms
     let cases = [
         ("line", StopReason::Complete, "", true, 6, 100),
-        (
-            "blackhole",
-            StopReason::GapLimit,
-            "no answer from beyond TTL 3",
-            false,
-            3,
-            3000,
-        ),
-        (
-            "silent-destination",
-            StopReason::GapLimit,
-            "no answer from beyond TTL 3",
-            false,
-            3,
-            3000,
-        ),
+        ("blackhole", StopReason::GapLimit, "no answer from beyond TTL 3", false, 3, 3000),
+        ("silent-destination", StopReason::GapLimit, "no answer from beyond TTL 3", false, 3, 3000),
         ("loop", StopReason::Loop, "for the third time", false, 6, 1000),
     ];
     for (name, reason, detail, reached, hops, millis) in cases {
@@ -163,78 +130,47 @@ fn a_branch_that_swallows_packets_is_no_path_and_its_flows_do_not_reach() {
         assert_eq!(trace.route.paths.count, 3, "{family:?}");
         assert_eq!(trace.route.flow_paths, 3, "{family:?}");
         let reached = trace.route.flows_reached();
-        assert!(
-            (30..=42).contains(&reached),
-            "{family:?}: about three quarters of 48 flows, not {reached}"
-        );
+        assert!((30..=42).contains(&reached), "{family:?}: about three quarters of 48 flows, not {reached}");
         assert!(trace.route.reached(), "{family:?}");
-        assert!(
-            limited(&trace).is_empty(),
-            "{family:?}: a dead branch is no rate limit"
-        );
+        assert!(limited(&trace).is_empty(), "{family:?}: a dead branch is no rate limit");
     }
 }
 
 #[test]
 fn a_refusal_is_an_outcome_of_its_own() {
     let topology: Topology = "s -> r1 -> r2 -> d\nnode r2 unreachable=13".parse().unwrap();
-    for (family, detail) in [
-        (Family::V4, "administratively prohibited (ICMP code 13)"),
-        (Family::V6, "(ICMP code 13)"),
-    ] {
-        let trace = bench(&topology, family, 1)
-            .trace(Protocol::Udp, settings(4))
-            .unwrap();
-        assert_eq!(
-            trace.stop_reason,
-            StopReason::DestinationUnreachable,
-            "{family:?}"
-        );
+    for (family, detail) in
+        [(Family::V4, "administratively prohibited (ICMP code 13)"), (Family::V6, "(ICMP code 13)")]
+    {
+        let trace = bench(&topology, family, 1).trace(Protocol::Udp, settings(4)).unwrap();
+        assert_eq!(trace.stop_reason, StopReason::DestinationUnreachable, "{family:?}");
         assert!(
             trace.detail.as_ref().is_some_and(|told| told.ends_with(detail)),
             "{family:?}: {:?}",
             trace.detail
         );
         assert!(!trace.route.reached(), "{family:?}");
-        assert_eq!(
-            trace.route.hops.len(),
-            2,
-            "{family:?}: the refuser stands where it let probes expire"
-        );
+        assert_eq!(trace.route.hops.len(), 2, "{family:?}: the refuser stands where it let probes expire");
     }
     let (trace, _) = trace("unreachable", Family::V4, settings(32));
-    assert_eq!(
-        trace.stop_reason,
-        StopReason::Complete,
-        "one branch of two reaches the destination"
-    );
+    assert_eq!(trace.stop_reason, StopReason::Complete, "one branch of two reaches the destination");
     assert!(trace.route.flows_reached() < 32);
 }
 
 /// Hops with a node that is said to limit its answers.
 fn limited(trace: &Trace) -> Vec<u8> {
-    let limited = trace
-        .route
-        .hops
-        .iter()
-        .filter(|hop| hop.nodes.iter().any(|node| node.rate_limited));
+    let limited = trace.route.hops.iter().filter(|hop| hop.nodes.iter().any(|node| node.rate_limited));
     limited.map(|hop| hop.ttl.get()).collect()
 }
 
 #[test]
 fn what_a_rate_limit_hides_is_reported_as_rate_limited() {
     for family in [Family::V4, Family::V6] {
-        let topology: Topology = "s -> r1 -> r2 -> r3 -> d\nnode r1 rate=1 burst=6\nnode r3 rate=1 burst=6"
-            .parse()
-            .unwrap();
-        let trace = bench(&topology, family, 3)
-            .trace(Protocol::Udp, settings(32))
-            .unwrap();
+        let topology: Topology =
+            "s -> r1 -> r2 -> r3 -> d\nnode r1 rate=1 burst=6\nnode r3 rate=1 burst=6".parse().unwrap();
+        let trace = bench(&topology, family, 3).trace(Protocol::Udp, settings(32)).unwrap();
         assert_eq!(limited(&trace), [1, 3], "{family:?}");
-        assert_eq!(
-            trace.route.paths.count, 1,
-            "{family:?}: no silent sibling is made up"
-        );
+        assert_eq!(trace.route.paths.count, 1, "{family:?}: no silent sibling is made up");
         assert_eq!(trace.route.node_count(), 4, "{family:?}");
         assert_eq!(trace.route.flow_paths, 1, "{family:?}");
         assert!(
@@ -249,9 +185,7 @@ fn what_a_rate_limit_hides_is_reported_as_rate_limited() {
 fn loss_is_no_rate_limit_and_no_node() {
     let topology: Topology = "s -> r1\nr1 -> a b -> x -> d\nnetwork loss=0.05".parse().unwrap();
     for seed in 0..100 {
-        let trace = bench(&topology, Family::V4, seed)
-            .trace(Protocol::Udp, settings(16))
-            .unwrap();
+        let trace = bench(&topology, Family::V4, seed).trace(Protocol::Udp, settings(16)).unwrap();
         assert!(limited(&trace).is_empty(), "seed {seed}");
         assert!(trace.route.reached(), "seed {seed}");
     }
@@ -260,13 +194,7 @@ fn loss_is_no_rate_limit_and_no_node() {
 #[test]
 fn a_silent_router_holds_up_nothing() {
     let (trace, _) = trace("silent", Family::V4, settings(32));
-    assert!(
-        trace
-            .route
-            .hops
-            .iter()
-            .any(|hop| hop.nodes.iter().any(|node| node.address.is_none()))
-    );
+    assert!(trace.route.hops.iter().any(|hop| hop.nodes.iter().any(|node| node.address.is_none())));
     assert!(trace.duration < Duration::from_secs(1), "{:?}", trace.duration);
 }
 
@@ -278,16 +206,10 @@ fn a_slow_hop_is_not_called_silent() {
         "s -> r1 delay=5ms\nr1 -> r2 delay=300ms\nr2 -> r3 -> d",
     ];
     for text in cases {
-        let trace = bench(&text.parse().unwrap(), Family::V4, 1)
-            .trace(Protocol::Udp, settings(16))
-            .unwrap();
+        let trace = bench(&text.parse().unwrap(), Family::V4, 1).trace(Protocol::Udp, settings(16)).unwrap();
         assert_eq!(trace.route.node_count(), 4, "{text}");
         assert!(
-            trace
-                .route
-                .hops
-                .iter()
-                .all(|hop| hop.nodes.iter().all(|node| node.address.is_some())),
+            trace.route.hops.iter().all(|hop| hop.nodes.iter().all(|node| node.address.is_some())),
             "{text}"
         );
     }
@@ -296,30 +218,16 @@ fn a_slow_hop_is_not_called_silent() {
 #[test]
 fn probes_keep_to_the_rate() {
     let topology: Topology = "s -> r1 -> r2 -> r3 -> d".parse().unwrap();
-    let slow = Settings {
-        pps: 100,
-        burst: 1,
-        ..settings(20)
-    };
-    let trace = bench(&topology, Family::V4, 1)
-        .trace(Protocol::Udp, slow)
-        .unwrap();
+    let slow = Settings { pps: 100, burst: 1, ..settings(20) };
+    let trace = bench(&topology, Family::V4, 1).trace(Protocol::Udp, slow).unwrap();
     let least = Duration::from_millis(10) * (trace.probes_sent - 1);
-    assert!(
-        trace.duration >= least,
-        "{} probes in {:?}",
-        trace.probes_sent,
-        trace.duration
-    );
+    assert!(trace.duration >= least, "{} probes in {:?}", trace.probes_sent, trace.duration);
 }
 
 #[test]
 fn limits_end_a_trace_with_what_is_known() {
     let topology: Topology = "s -> r1 -> r2 -> r3 -> r4 -> r5 -> d".parse().unwrap();
-    let few = Settings {
-        max_probes: 3,
-        ..settings(16)
-    };
+    let few = Settings { max_probes: 3, ..settings(16) };
     let trace = bench(&topology, Family::V4, 1).trace(Protocol::Udp, few).unwrap();
     assert_eq!(
         (trace.stop_reason, trace.probes_sent, trace.replies_received),
@@ -327,60 +235,33 @@ fn limits_end_a_trace_with_what_is_known() {
     );
     assert_eq!(trace.route.node_count(), 3);
 
-    let (silent, limit) = (
-        named_topology("silent-destination"),
-        Some(Duration::from_millis(500)),
-    );
-    let short = Settings {
-        time_limit: limit,
-        ..settings(16)
-    };
+    let (silent, limit) = (named_topology("silent-destination"), Some(Duration::from_millis(500)));
+    let short = Settings { time_limit: limit, ..settings(16) };
     let trace = bench(&silent, Family::V4, 1).trace(Protocol::Udp, short).unwrap();
     assert_eq!(trace.stop_reason, StopReason::TimeLimit);
     assert_eq!(trace.duration, Duration::from_millis(500));
     assert!(trace.route.node_count() >= 3);
 
-    let near = Settings {
-        max_ttl: Ttl::MIN.plus(2),
-        ..settings(16)
-    };
-    let trace = bench(&topology, Family::V4, 1)
-        .trace(Protocol::Udp, near)
-        .unwrap();
-    assert_eq!(
-        (trace.stop_reason, trace.route.hops.len()),
-        (StopReason::Complete, 3)
-    );
+    let near = Settings { max_ttl: Ttl::MIN.plus(2), ..settings(16) };
+    let trace = bench(&topology, Family::V4, 1).trace(Protocol::Udp, near).unwrap();
+    assert_eq!((trace.stop_reason, trace.route.hops.len()), (StopReason::Complete, 3));
     assert!(trace.detail.is_some_and(|told| told.contains("max_ttl 3")));
 }
 
 #[test]
 fn a_trace_can_begin_behind_the_first_hop() {
     let topology: Topology = "s -> r1\nr1 -> a b -> x -> d".parse().unwrap();
-    let far = Settings {
-        first_ttl: Ttl::MIN.next(),
-        ..settings(16)
-    };
+    let far = Settings { first_ttl: Ttl::MIN.next(), ..settings(16) };
     let trace = bench(&topology, Family::V4, 1).trace(Protocol::Udp, far).unwrap();
-    assert_eq!(
-        trace
-            .route
-            .hops
-            .first()
-            .map(|hop| (hop.ttl.get(), hop.nodes.len())),
-        Some((2, 2))
-    );
+    assert_eq!(trace.route.hops.first().map(|hop| (hop.ttl.get(), hop.nodes.len())), Some((2, 2)));
     assert_eq!(trace.route.paths.count, 2);
     assert!(trace.route.links.iter().all(|link| link.ttl.get() >= 2));
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    let run = |seed| {
-        bench(&named_topology("faults"), Family::V4, seed)
-            .trace(Protocol::Udp, settings(16))
-            .unwrap()
-    };
+    let run =
+        |seed| bench(&named_topology("faults"), Family::V4, seed).trace(Protocol::Udp, settings(16)).unwrap();
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
 }

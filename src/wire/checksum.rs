@@ -13,10 +13,7 @@ impl Sum {
     /// section 8.1). `protocol` is the IP protocol number, `length` that of transport header and data in bytes.
     #[must_use]
     pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: u16) -> Self {
-        Self::default()
-            .address(source)
-            .address(destination)
-            .words([u16::from(protocol), length])
+        Self::default().address(source).address(destination).words([u16::from(protocol), length])
     }
 
     /// Adds words.
@@ -88,18 +85,12 @@ mod tests {
         // Section 3: the words sum to 2ddf0, folded ddf2.
         let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
         assert_eq!(Sum::default().bytes(&bytes).checksum(), !0xddf2);
-        assert_eq!(
-            Sum::default().words([0x0001, 0xf203, 0xf4f5, 0xf6f7]),
-            Sum::default().bytes(&bytes)
-        );
+        assert_eq!(Sum::default().words([0x0001, 0xf203, 0xf4f5, 0xf6f7]), Sum::default().bytes(&bytes));
     }
 
     #[test]
     fn an_odd_byte_is_the_upper_half_of_a_word() {
-        assert_eq!(
-            Sum::default().bytes(&[0x12, 0x34, 0x56]),
-            Sum::default().words([0x1234, 0x5600])
-        );
+        assert_eq!(Sum::default().bytes(&[0x12, 0x34, 0x56]), Sum::default().words([0x1234, 0x5600]));
     }
 
     #[test]

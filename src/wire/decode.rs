@@ -82,12 +82,7 @@ fn icmp(from: IpAddr, to: Option<IpAddr>, mut reader: Reader<'_>) -> Result<Mess
         | (Family::V6, ReplyKind::Unreachable { code: 4 }, Protocol::Udp) => ReplyKind::PortUnreachable,
         _ => kind,
     };
-    Ok(Message {
-        from,
-        kind,
-        quote,
-        mpls,
-    })
+    Ok(Message { from, kind, quote, mpls })
 }
 
 /// An echo reply: identifier, sequence number and payload as sent, the checksum its own.
@@ -98,17 +93,9 @@ fn echo_reply(
     ident: u16,
     mut payload: Reader<'_>,
 ) -> Message {
-    let quote = Quote {
-        echo_id: Some(echo_id),
-        tag: payload.u32(),
-        ..answered(from, to, Protocol::Icmp, ident)
-    };
-    Message {
-        from,
-        kind: ReplyKind::EchoReply,
-        quote,
-        mpls: Vec::new(),
-    }
+    let quote =
+        Quote { echo_id: Some(echo_id), tag: payload.u32(), ..answered(from, to, Protocol::Icmp, ident) };
+    Message { from, kind: ReplyKind::EchoReply, quote, mpls: Vec::new() }
 }
 
 /// A TCP segment (RFC 9293): SYN-ACK and RST acknowledge the sequence number behind ours.
@@ -132,12 +119,7 @@ fn segment(from: IpAddr, to: Option<IpAddr>, mut reader: Reader<'_>) -> Result<M
         tag: Some(u16::from_be_bytes([c, d]).into()),
         ..answered(from, to, Protocol::Tcp, u16::from_be_bytes([a, b]))
     };
-    Ok(Message {
-        from,
-        kind,
-        quote,
-        mpls: Vec::new(),
-    })
+    Ok(Message { from, kind, quote, mpls: Vec::new() })
 }
 
 /// What every answer of a destination tells: the probe went the other way.

@@ -43,29 +43,14 @@ pub fn encode(
         return Err(EncodeError::Ident(identity.ident));
     }
     let protocol = template.protocol;
-    let payload = if protocol == Protocol::Tcp {
-        0
-    } else {
-        template.payload
-    };
+    let payload = if protocol == Protocol::Tcp { 0 } else { template.payload };
     let too_long = EncodeError::TooLong { payload };
-    let header = if protocol == Protocol::Tcp {
-        SEGMENT
-    } else {
-        IDENTIFIED
-    };
+    let header = if protocol == Protocol::Tcp { SEGMENT } else { IDENTIFIED };
     let length = header.checked_add(payload).ok_or(too_long)?;
     match (template.source, template.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let total = length.checked_add(20).ok_or(too_long)?;
-            ipv4_header(
-                template,
-                [source, destination],
-                total,
-                ttl,
-                identity.ident,
-                buffer,
-            );
+            ipv4_header(template, [source, destination], total, ttl, identity.ident, buffer);
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             ipv6_header(template, [source, destination], length, ttl, flow, buffer);
@@ -86,11 +71,7 @@ pub fn encode(
         destination_port: template.destination_port,
         ident: identity.ident,
         checksum,
-        tag: if protocol == Protocol::Tcp {
-            identity.tag & 0xffff
-        } else {
-            identity.tag
-        },
+        tag: if protocol == Protocol::Tcp { identity.tag & 0xffff } else { identity.tag },
         echo_id: identity.echo_id,
     })
 }
@@ -106,9 +87,7 @@ fn datagram(t: &Template, length: u16, flow: FlowId, identity: Identity, buffer:
     };
     let before = [flow.0, t.destination_port, length];
     let tag = halves(identity.tag);
-    let sum = Sum::pseudo_header(t.source, t.destination, UDP, length)
-        .words(before)
-        .words(tag);
+    let sum = Sum::pseudo_header(t.source, t.destination, UDP, length).words(before).words(tag);
     put(buffer, before);
     put(buffer, [checksum]);
     put(buffer, tag);
@@ -120,10 +99,7 @@ fn datagram(t: &Template, length: u16, flow: FlowId, identity: Identity, buffer:
 fn echo_request(t: &Template, length: u16, flow: FlowId, identity: Identity, buffer: &mut Vec<u8>) -> u16 {
     let (kind, sum) = match t.family() {
         Family::V4 => (ECHO_REQUEST, Sum::default()),
-        Family::V6 => (
-            ECHO_REQUEST_V6,
-            Sum::pseudo_header(t.source, t.destination, ICMP_V6, length),
-        ),
+        Family::V6 => (ECHO_REQUEST_V6, Sum::pseudo_header(t.source, t.destination, ICMP_V6, length)),
     };
     let kind = u16::from_be_bytes([kind, 0]);
     // Routers hash type, code and checksum. So the checksum is the flow, and the tweak compensates for the sequence
@@ -150,9 +126,7 @@ fn segment(t: &Template, length: u16, flow: FlowId, identity: Identity, buffer: 
     let state = [u16::from_be_bytes([0x50, SYN]), WINDOW];
     let urgent = 0;
     let before = || [ports, sequence, acknowledgement, state].into_iter().flatten();
-    let checksum = Sum::pseudo_header(t.source, t.destination, TCP, length)
-        .words(before())
-        .checksum();
+    let checksum = Sum::pseudo_header(t.source, t.destination, TCP, length).words(before()).checksum();
     put(buffer, before());
     put(buffer, [checksum, urgent]);
     checksum
@@ -181,9 +155,7 @@ fn ipv4_header(
         u16::from_be_bytes([ttl.get(), number]),
     ];
     let addresses = addresses.map(|address| halves(address.to_bits()));
-    let sum = Sum::default()
-        .words(before)
-        .words(addresses.into_iter().flatten());
+    let sum = Sum::default().words(before).words(addresses.into_iter().flatten());
     put(buffer, before);
     put(buffer, [sum.checksum()]);
     put(buffer, addresses.into_iter().flatten());
@@ -203,15 +175,9 @@ fn ipv6_header(
         Protocol::Icmp => ICMP_V6,
         Protocol::Tcp => TCP,
     };
-    put(
-        buffer,
-        halves((6 << 28) | (u32::from(t.tos) << 20) | flow.label()),
-    );
+    put(buffer, halves((6 << 28) | (u32::from(t.tos) << 20) | flow.label()));
     put(buffer, [payload_length, u16::from_be_bytes([number, ttl.get()])]);
-    put(
-        buffer,
-        addresses.into_iter().flat_map(|address| address.segments()),
-    );
+    put(buffer, addresses.into_iter().flat_map(|address| address.segments()));
 }
 
 /// The checksum of the IPv4 UDP packets with this tag. Never 0, which would mean that there is none (RFC 768), nor

@@ -92,13 +92,7 @@ impl Ipv4 {
         let [source, destination] = [reader.u32()?, reader.u32()?].map(Ipv4Addr::from_bits);
         let options = (usize::from(version_and_length & 0xf) * 4).checked_sub(20)?;
         reader.slice(options)?;
-        let header = Self {
-            ident,
-            ttl,
-            protocol,
-            source,
-            destination,
-        };
+        let header = Self { ident, ttl, protocol, source, destination };
         (version_and_length >> 4 == 4).then_some(header)
     }
 }
@@ -115,12 +109,7 @@ impl Ipv6 {
         let [version, ..]: [u8; 6] = reader.array()?;
         let [next, hop_limit] = reader.array()?;
         let [source, destination] = [reader.array::<16>()?, reader.array()?].map(Ipv6Addr::from);
-        (version >> 4 == 6).then_some(Self {
-            next,
-            hop_limit,
-            source,
-            destination,
-        })
+        (version >> 4 == 6).then_some(Self { next, hop_limit, source, destination })
     }
 }
 

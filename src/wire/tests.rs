@@ -11,10 +11,7 @@ use crate::{
 /// Bytes from hexadecimal digits; anything else is skipped.
 pub(super) fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<_> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::try_from(pair[0] << 4 | pair[1]).unwrap())
-        .collect()
+    digits.chunks(2).map(|pair| u8::try_from(pair[0] << 4 | pair[1]).unwrap()).collect()
 }
 
 /// An ICMP error as a raw socket yields it: for IPv4 with an IP header, for IPv6 without.
@@ -54,42 +51,21 @@ fn template(family: Family, protocol: Protocol) -> Template {
     }
     .map(|address| address.parse().unwrap());
     let destination_port = 33_452;
-    Template {
-        source,
-        destination,
-        protocol,
-        destination_port,
-        tos: 8,
-        dont_fragment: true,
-        payload: 4,
-    }
+    Template { source, destination, protocol, destination_port, tos: 8, dont_fragment: true, payload: 4 }
 }
 
-const IDENTITY: Identity = Identity {
-    ident: 0x1234,
-    tag: 0xdead_beef,
-    echo_id: 0x0456,
-};
+const IDENTITY: Identity = Identity { ident: 0x1234, tag: 0xdead_beef, echo_id: 0x0456 };
 
 fn encoded(template: &Template, flow: u16, ttl: u8, identity: Identity) -> (Vec<u8>, Fingerprint) {
     let mut buffer = vec![0xaa; 3];
-    let sent = encode(
-        template,
-        FlowId(flow),
-        Ttl::new(ttl).unwrap(),
-        identity,
-        &mut buffer,
-    )
-    .unwrap();
+    let sent = encode(template, FlowId(flow), Ttl::new(ttl).unwrap(), identity, &mut buffer).unwrap();
     (buffer, sent)
 }
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 fn kinds() -> impl Iterator<Item = (Family, Protocol)> {
-    FAMILIES
-        .into_iter()
-        .flat_map(|family| Protocol::ALL.map(|protocol| (family, protocol)))
+    FAMILIES.into_iter().flat_map(|family| Protocol::ALL.map(|protocol| (family, protocol)))
 }
 
 #[test]
@@ -112,10 +88,7 @@ fn golden_packets() {
 
 #[test]
 fn fragmentation_is_allowed_where_the_template_allows_it() {
-    let template = Template {
-        dont_fragment: false,
-        ..template(Family::V4, Protocol::Udp)
-    };
+    let template = Template { dont_fragment: false, ..template(Family::V4, Protocol::Udp) };
     let (packet, _) = encoded(&template, 40_000, 5, IDENTITY);
     assert_eq!(packet[6..8], [0, 0]);
 }
@@ -124,18 +97,9 @@ fn fragmentation_is_allowed_where_the_template_allows_it() {
 fn what_has_no_bytes() {
     let v4 = template(Family::V4, Protocol::Udp);
     let v6 = template(Family::V6, Protocol::Icmp);
-    let mixed = Template {
-        source: v6.source,
-        ..v4
-    };
-    let mismatch = EncodeError::FamilyMismatch {
-        from: mixed.source,
-        to: mixed.destination,
-    };
-    let long = |template: &Template, payload| Template {
-        payload,
-        ..template.clone()
-    };
+    let mixed = Template { source: v6.source, ..v4 };
+    let mismatch = EncodeError::FamilyMismatch { from: mixed.source, to: mixed.destination };
+    let long = |template: &Template, payload| Template { payload, ..template.clone() };
     let ident = |ident| Identity { ident, ..IDENTITY };
     for (template, identity, expected) in [
         (&mixed, IDENTITY, Err(mismatch)),
@@ -144,22 +108,10 @@ fn what_has_no_bytes() {
         (&v4, ident(1), Ok(38)),
         (&v4, ident(0xfffe), Ok(38)),
         (&long(&v4, 65_501), IDENTITY, Ok(65_535)),
-        (
-            &long(&v4, 65_502),
-            IDENTITY,
-            Err(EncodeError::TooLong { payload: 65_502 }),
-        ),
+        (&long(&v4, 65_502), IDENTITY, Err(EncodeError::TooLong { payload: 65_502 })),
         (&long(&v6, 65_521), IDENTITY, Ok(65_575)),
-        (
-            &long(&v6, 65_522),
-            IDENTITY,
-            Err(EncodeError::TooLong { payload: 65_522 }),
-        ),
-        (
-            &long(&template(Family::V4, Protocol::Tcp), 65_535),
-            IDENTITY,
-            Ok(40),
-        ),
+        (&long(&v6, 65_522), IDENTITY, Err(EncodeError::TooLong { payload: 65_522 })),
+        (&long(&template(Family::V4, Protocol::Tcp), 65_535), IDENTITY, Ok(40)),
     ] {
         let mut buffer = Vec::new();
         let length = encode(template, FlowId(1), Ttl::MIN, identity, &mut buffer).map(|_| buffer.len());
@@ -175,33 +127,15 @@ fn errors_say_what_they_are() {
         (Family::V4, 11, 0, Ok(TimeExceeded), Ok(TimeExceeded)),
         (Family::V4, 11, 1, Err(Irrelevant), Err(Irrelevant)),
         (Family::V4, 3, 3, Ok(PortUnreachable), Ok(Unreachable { code: 3 })),
-        (
-            Family::V4,
-            3,
-            4,
-            Ok(Unreachable { code: 4 }),
-            Ok(Unreachable { code: 4 }),
-        ),
-        (
-            Family::V4,
-            3,
-            13,
-            Ok(Unreachable { code: 13 }),
-            Ok(Unreachable { code: 13 }),
-        ),
+        (Family::V4, 3, 4, Ok(Unreachable { code: 4 }), Ok(Unreachable { code: 4 })),
+        (Family::V4, 3, 13, Ok(Unreachable { code: 13 }), Ok(Unreachable { code: 13 })),
         (Family::V4, 5, 0, Err(Irrelevant), Err(Irrelevant)),
         (Family::V4, 12, 0, Err(Irrelevant), Err(Irrelevant)),
         (Family::V4, 8, 0, Err(Irrelevant), Err(Irrelevant)),
         (Family::V6, 3, 0, Ok(TimeExceeded), Ok(TimeExceeded)),
         (Family::V6, 3, 1, Err(Irrelevant), Err(Irrelevant)),
         (Family::V6, 1, 4, Ok(PortUnreachable), Ok(Unreachable { code: 4 })),
-        (
-            Family::V6,
-            1,
-            3,
-            Ok(Unreachable { code: 3 }),
-            Ok(Unreachable { code: 3 }),
-        ),
+        (Family::V6, 1, 3, Ok(Unreachable { code: 3 }), Ok(Unreachable { code: 3 })),
         (Family::V6, 2, 0, Err(Irrelevant), Err(Irrelevant)),
         (Family::V6, 4, 0, Err(Irrelevant), Err(Irrelevant)),
         (Family::V6, 11, 0, Err(Irrelevant), Err(Irrelevant)),
@@ -210,11 +144,7 @@ fn errors_say_what_they_are() {
         for (protocol, expected) in [(Protocol::Udp, udp), (Protocol::Tcp, tcp)] {
             let (packet, _) = encoded(&template(family, protocol), 40_000, 5, IDENTITY);
             let decoded = decode(family, &error(family, [kind, code, 0], &packet));
-            assert_eq!(
-                decoded.map(|message| message.kind),
-                expected,
-                "{family:?} {kind}/{code} {protocol}"
-            );
+            assert_eq!(decoded.map(|message| message.kind), expected, "{family:?} {kind}/{code} {protocol}");
         }
     }
 }
@@ -222,10 +152,8 @@ fn errors_say_what_they_are() {
 #[test]
 fn an_error_tells_who_and_what() {
     // Captured form: time exceeded of 203.0.113.9, quoting 28 bytes of the golden UDP packet at TTL 1.
-    let packet = hex(
-        "45c00038 00070000 3f01 0000 cb007109 c0000201  0b00 0000 00000000 \
-                      45080026 12344000 0111 7b4f c0000201 c6336407  9c4082ac 00124adf",
-    );
+    let packet = hex("45c00038 00070000 3f01 0000 cb007109 c0000201  0b00 0000 00000000 \
+                      45080026 12344000 0111 7b4f c0000201 c6336407  9c4082ac 00124adf");
     let message = decode_v4(&packet).unwrap();
     assert_eq!(
         message,
@@ -254,41 +182,19 @@ fn destinations_answer_echo_requests() {
     let v4 = hex("45000026 00000000 3f01 0000 c6336407 c0000201  0000 1111 04561234 deadbeef a797 00000000");
     let v6 = hex("8100 1111 04561234 deadbeef d3d0 00000000");
     let from = "2001:db8:ffff::7".parse().unwrap();
-    for (family, reply) in [
-        (Family::V4, decode_v4(&v4)),
-        (Family::V6, decode_v6(from, &v6, Protocol::Icmp)),
-    ] {
-        let Message {
-            from, kind, quote, ..
-        } = reply.unwrap();
+    for (family, reply) in [(Family::V4, decode_v4(&v4)), (Family::V6, decode_v6(from, &v6, Protocol::Icmp))]
+    {
+        let Message { from, kind, quote, .. } = reply.unwrap();
         let (_, sent) = encoded(&template(family, Protocol::Icmp), 40_000, 5, IDENTITY);
         assert_eq!((from, kind), (sent.destination, ReplyKind::EchoReply));
         assert_eq!((quote.flow, quote.checksum, quote.ttl), (None, None, None));
         assert_eq!(quote.compare(&sent), Verdict::Ours);
         let others = [
-            (
-                Quote {
-                    tag: Some(0xdead_beee),
-                    ..quote
-                },
-                Verdict::Foreign,
-            ),
+            (Quote { tag: Some(0xdead_beee), ..quote }, Verdict::Foreign),
             // Without the payload that every reply brings back, nothing tells it from a guess.
             (Quote { tag: None, ..quote }, Verdict::Foreign),
-            (
-                Quote {
-                    echo_id: Some(0x0457),
-                    ..quote
-                },
-                Verdict::Nat,
-            ),
-            (
-                Quote {
-                    destination: sent.source,
-                    ..quote
-                },
-                Verdict::Foreign,
-            ),
+            (Quote { echo_id: Some(0x0457), ..quote }, Verdict::Nat),
+            (Quote { destination: sent.source, ..quote }, Verdict::Foreign),
         ];
         for (quote, verdict) in others {
             assert_eq!(quote.compare(&sent), verdict, "{quote:?}");
@@ -319,13 +225,7 @@ fn destinations_answer_segments() {
         let v4 = decode_v4(&[&v4[..], &segment(flags)].concat());
         let v6 = decode_v6(from, &segment(flags), Protocol::Tcp);
         for (family, decoded) in FAMILIES.into_iter().zip([v4, v6]) {
-            assert_eq!(
-                decoded
-                    .as_ref()
-                    .map(|message| message.kind)
-                    .map_err(|&error| error),
-                expected
-            );
+            assert_eq!(decoded.as_ref().map(|message| message.kind).map_err(|&error| error), expected);
             if let Ok(Message { from, quote, .. }) = decoded {
                 let (_, sent) = encoded(&template(family, Protocol::Tcp), 40_000, 5, IDENTITY);
                 assert_eq!((from, quote.destination), (sent.destination, sent.destination));
@@ -333,10 +233,7 @@ fn destinations_answer_segments() {
             }
         }
     }
-    assert_eq!(
-        decode_v6(from, &segment(0x12)[..19], Protocol::Tcp),
-        Err(Malformed("TCP header"))
-    );
+    assert_eq!(decode_v6(from, &segment(0x12)[..19], Protocol::Tcp), Err(Malformed("TCP header")));
     assert_eq!(decode_v6(from, &segment(0x12), Protocol::Udp), Err(Irrelevant));
     let udp = hex("45000028 00000000 3f11 0000 c6336407 c0000201 0000000000000000");
     assert_eq!(decode_v4(&udp), Err(Irrelevant));
@@ -349,28 +246,17 @@ fn translated_packets() {
     for (family, protocol) in kinds() {
         let (packet, sent) = encoded(&template(family, protocol), 40_000, 5, IDENTITY);
         let header = HEADER(family);
-        let [whole, short] = [packet.len(), header + 8].map(|length| {
-            decode(family, &time_exceeded(family, &packet[..length]))
-                .unwrap()
-                .quote
-        });
-        let translate = |quote: Quote| Quote {
-            checksum: quote.checksum.map(|checksum| checksum + DELTA),
-            ..quote
-        };
+        let [whole, short] = [packet.len(), header + 8]
+            .map(|length| decode(family, &time_exceeded(family, &packet[..length])).unwrap().quote);
+        let translate =
+            |quote: Quote| Quote { checksum: quote.checksum.map(|checksum| checksum + DELTA), ..quote };
         // The checksum of TCP is not among the first eight bytes, its tag is.
         let unproven = match protocol {
             Protocol::Tcp => Verdict::Ours,
             _ => Verdict::Unproven { delta: DELTA },
         };
-        let elsewhere = Quote {
-            source: Some(ROUTER_V6.into()),
-            ..whole
-        };
-        let elsewhere_short = Quote {
-            source: Some(ROUTER_V6.into()),
-            ..short
-        };
+        let elsewhere = Quote { source: Some(ROUTER_V6.into()), ..whole };
+        let elsewhere_short = Quote { source: Some(ROUTER_V6.into()), ..short };
         let unproven_elsewhere = match protocol {
             Protocol::Tcp => Verdict::Nat,
             _ => Verdict::Foreign,
@@ -395,11 +281,7 @@ fn translated_packets() {
             ("whole, port", port, Verdict::Nat),
             ("short, port", port_short, unproven_port),
         ] {
-            assert_eq!(
-                quote.compare(&sent),
-                verdict,
-                "{protocol} over {family:?}: {name}"
-            );
+            assert_eq!(quote.compare(&sent), verdict, "{protocol} over {family:?}: {name}");
         }
     }
 }
@@ -408,19 +290,8 @@ fn translated_packets() {
 fn the_second_witness_of_short_udp_quotes() {
     let template = template(Family::V4, Protocol::Udp);
     let (packet, _) = encoded(&template, 40_000, 5, IDENTITY);
-    let (_, sent) = encoded(
-        &template,
-        40_000,
-        5,
-        Identity {
-            tag: 0xdead_beee,
-            ..IDENTITY
-        },
-    );
-    let verdict = decode_v4(&time_exceeded(Family::V4, &packet[..28]))
-        .unwrap()
-        .quote
-        .compare(&sent);
+    let (_, sent) = encoded(&template, 40_000, 5, Identity { tag: 0xdead_beee, ..IDENTITY });
+    let verdict = decode_v4(&time_exceeded(Family::V4, &packet[..28])).unwrap().quote.compare(&sent);
     assert!(matches!(verdict, Verdict::Unproven { delta: 1.. }), "{verdict:?}");
 }
 

@@ -6,63 +6,30 @@ use super::error;
 fn cases(table: &'static str) -> impl Iterator<Item = (&'static str, String)> {
     table.lines().filter(|line| !line.trim().is_empty()).map(|line| {
         let (left, right) = line.split_once("=>").unwrap();
-        let right = ALLOWED
-            .iter()
-            .fold(right.trim().to_owned(), |right, (name, text)| {
-                right.replace(name, text)
-            });
+        let right =
+            ALLOWED.iter().fold(right.trim().to_owned(), |right, (name, text)| right.replace(name, text));
         (left.trim(), right)
     })
 }
 
 const ALLOWED: &[(&str, &str)] = &[
-    (
-        "{FILE}",
-        "allowed is a mapping with the keys global, modules, targets, target_files, probe",
-    ),
-    (
-        "{TARGET}",
-        "allowed is a mapping with the keys name, host, module, interval, labels",
-    ),
-    (
-        "{YAML}",
-        "allowed is well-formed YAML (text with special characters goes into quotes)",
-    ),
+    ("{FILE}", "allowed is a mapping with the keys global, modules, targets, target_files, probe"),
+    ("{TARGET}", "allowed is a mapping with the keys name, host, module, interval, labels"),
+    ("{YAML}", "allowed is well-formed YAML (text with special characters goes into quotes)"),
     ("{INTERVAL}", "allowed is 1s to 365d"),
-    (
-        "{CONFIDENCE}",
-        "allowed is a number between 0 and 1, both excluded, such as 0.95",
-    ),
-    (
-        "{SOURCE}",
-        "allowed is an IPv4 or IPv6 address of this machine, without zone",
-    ),
+    ("{CONFIDENCE}", "allowed is a number between 0 and 1, both excluded, such as 0.95"),
+    ("{SOURCE}", "allowed is an IPv4 or IPv6 address of this machine, without zone"),
     ("{INTERFACE}", "allowed is 1 to 15 bytes without space, / and :"),
-    (
-        "{MODULE}",
-        "allowed is 1 to 64 of the characters a-z A-Z 0-9 _ - .",
-    ),
-    (
-        "{NAME}",
-        "allowed is text of 1 to 255 bytes without control characters and without space around it",
-    ),
-    (
-        "{HOST}",
-        "allowed is a host name or an address, without scheme, port, path, brackets or zone",
-    ),
+    ("{MODULE}", "allowed is 1 to 64 of the characters a-z A-Z 0-9 _ - ."),
+    ("{NAME}", "allowed is text of 1 to 255 bytes without control characters and without space around it"),
+    ("{HOST}", "allowed is a host name or an address, without scheme, port, path, brackets or zone"),
     (
         "{LABEL}",
         "allowed is letters, digits and _, not a digit first, not __ first, and not target, host, address, protocol, strategy, \
          job, instance, module or interval",
     ),
-    (
-        "{FILES}",
-        "allowed is a path that ends in .yaml, .yml or .json, with * only behind the last /",
-    ),
-    (
-        "{ALLOW}",
-        "allowed is a network such as 192.0.2.0/24, an address, a host name, *.example.net or *",
-    ),
+    ("{FILES}", "allowed is a path that ends in .yaml, .yml or .json, with * only behind the last /"),
+    ("{ALLOW}", "allowed is a network such as 192.0.2.0/24, an address, a host name, *.example.net or *"),
 ];
 
 /// The text of each case has its line ends and other characters written as escapes of Rust.
@@ -97,15 +64,8 @@ fn refuses_the_form() {
         global: 5                     => f:1:9: global: found integer `5`; allowed is a mapping of settings
         "#,
     ) {
-        let escapes = [
-            ("\\n", "\n"),
-            ("\\r", "\r"),
-            ("\\u{7}", "\u{7}"),
-            ("\\u{feff}", "\u{feff}"),
-        ];
-        let text = escapes.iter().fold(text.to_owned(), |text, (escape, meant)| {
-            text.replace(escape, meant)
-        });
+        let escapes = [("\\n", "\n"), ("\\r", "\r"), ("\\u{7}", "\u{7}"), ("\\u{feff}", "\u{feff}")];
+        let text = escapes.iter().fold(text.to_owned(), |text, (escape, meant)| text.replace(escape, meant));
         assert_eq!(error(&text), expected, "{text:?}");
     }
 }
@@ -136,10 +96,7 @@ fn refuses_global_settings() {
         "#,
     ) {
         let column = 3 + key.find(": ").unwrap() + 2;
-        assert_eq!(
-            error(&format!("global:\n  {key}\n")),
-            format!("f:2:{column}: global.{expected}")
-        );
+        assert_eq!(error(&format!("global:\n  {key}\n")), format!("f:2:{column}: global.{expected}"));
     }
 }
 
@@ -270,11 +227,7 @@ fn refuses_targets() {
             "modules: {{ four: {{ family: v4 }}, near: {{ source: 192.0.2.9 }} }}\n\
              targets:\n  - {{ name: a, host: h }}\n  - {target}\n"
         );
-        assert_eq!(
-            error(&text),
-            format!("f:4:{column}: targets{expected}"),
-            "{target}"
-        );
+        assert_eq!(error(&text), format!("f:4:{column}: targets{expected}"), "{target}");
     }
 }
 

@@ -29,9 +29,7 @@ fn settings(flows: u16, seed: u64) -> Settings {
 }
 
 fn topology(name: &str) -> Topology {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/topologies")
-        .join(format!("{name}.topo"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topologies").join(format!("{name}.topo"));
     std::fs::read_to_string(path).unwrap().parse().unwrap()
 }
 
@@ -69,10 +67,8 @@ fn false_credits(bench: &mut Bench, processes: usize) -> Vec<String> {
             }
         }
         for link in &trace.route.links {
-            let Some((Some(from), Some(to))) = trace
-                .route
-                .ends(link)
-                .map(|(from, to)| (from.address, to.address))
+            let Some((Some(from), Some(to))) =
+                trace.route.ends(link).map(|(from, to)| (from.address, to.address))
             else {
                 wrong.push(format!("{place}: a silent node on a network without"));
                 continue;
@@ -90,11 +86,7 @@ fn a_hundred_targets_at_once_get_their_own_replies() {
     for family in [Family::V4, Family::V6] {
         let mut bench = Bench::new(Network::new(&topology("many"), family, 3), 1, 100_000, 3);
         assert_eq!(false_credits(&mut bench, 1), Vec::<String>::new(), "{family:?}");
-        assert_eq!(
-            bench.process(0).unwrap().counters().discarded,
-            BTreeMap::new(),
-            "{family:?}"
-        );
+        assert_eq!(bench.process(0).unwrap().counters().discarded, BTreeMap::new(), "{family:?}");
     }
 }
 
@@ -124,17 +116,9 @@ fn a_target_configured_twice_is_two_traces() {
         bench.start(0, template.clone(), settings(16, 9)).unwrap();
     }
     let traces: Vec<_> = bench.run().into_iter().map(|(_, _, trace)| trace).collect();
-    assert_eq!(
-        traces
-            .iter()
-            .map(|trace| trace.route.flows_reached())
-            .collect::<Vec<_>>(),
-        [16, 16]
-    );
+    assert_eq!(traces.iter().map(|trace| trace.route.flows_reached()).collect::<Vec<_>>(), [16, 16]);
     assert!(
-        traces
-            .iter()
-            .all(|trace| trace.probes_sent == trace.replies_received),
+        traces.iter().all(|trace| trace.probes_sent == trace.replies_received),
         "no reply went to the other"
     );
 }
@@ -150,20 +134,11 @@ fn all_traces_together_keep_to_the_rate() {
     let results = bench.run();
     let sent: u64 = bench.process(0).unwrap().counters().probes_sent.values().sum();
     let least = Duration::from_secs_f64((f64::from(u32::try_from(sent).unwrap()) - 200.0) / 2000.0);
-    assert!(
-        bench.now().since(Time::ZERO) >= least,
-        "{sent} packets in {}",
-        bench.now()
-    );
+    assert!(bench.now().since(Time::ZERO) >= least, "{sent} packets in {}", bench.now());
     // Turns: nobody waits for all others to end.
     let mut durations: Vec<_> = results.iter().map(|(_, _, trace)| trace.duration).collect();
     durations.sort_unstable();
-    assert!(
-        durations[0] * 3 > durations[99],
-        "{:?} to {:?}",
-        durations[0],
-        durations[99]
-    );
+    assert!(durations[0] * 3 > durations[99], "{:?} to {:?}", durations[0], durations[99]);
 }
 
 #[test]
@@ -174,19 +149,14 @@ fn what_is_no_reply_is_dropped_with_its_reason() {
     let discarded = &bench.process(0).unwrap().counters().discarded;
     assert!(trace.route.reached());
     assert!(
-        discarded
-            .keys()
-            .all(|reason| matches!(reason, Discard::Duplicate | Discard::Late)),
+        discarded.keys().all(|reason| matches!(reason, Discard::Duplicate | Discard::Late)),
         "{discarded:?}"
     );
     assert!(discarded.values().sum::<u64>() > 0);
 
     let mut exchange = Exchange::new([7; 16], 1000, Time::ZERO);
     exchange.handle_datagram(Time::ZERO, Time::ZERO, Datagram::V4(&[0x45, 0, 0]));
-    assert_eq!(
-        exchange.counters().discarded,
-        BTreeMap::from([(Discard::Malformed, 1)])
-    );
+    assert_eq!(exchange.counters().discarded, BTreeMap::from([(Discard::Malformed, 1)]));
 }
 
 #[test]
@@ -198,9 +168,7 @@ fn a_forged_reply_is_not_credited() {
     exchange.start(Time::ZERO, template, None, settings(1, 1));
     exchange.poll_transmit(Time::ZERO).unwrap();
     network.send(Time::ZERO, exchange.packet());
-    let delivery = network
-        .poll_delivery(Time::ZERO + Duration::from_secs(1))
-        .unwrap();
+    let delivery = network.poll_delivery(Time::ZERO + Duration::from_secs(1)).unwrap();
     // The forger saw addresses, ports and identification, but knows no secret: it has to guess the tag, or quote none and
     // guess the checksum.
     let (checksum, tag) = (20 + 8 + 20 + 6, 20 + 8 + 20 + 8);
@@ -211,13 +179,9 @@ fn a_forged_reply_is_not_credited() {
         forged
     };
     let whole = delivery.packet.len();
-    for (position, length) in [
-        (tag, whole),
-        (tag + 1, whole),
-        (tag + 2, whole),
-        (tag + 3, whole),
-        (checksum, tag),
-    ] {
+    for (position, length) in
+        [(tag, whole), (tag + 1, whole), (tag + 2, whole), (tag + 3, whole), (checksum, tag)]
+    {
         let arrived = delivery.at;
         exchange.handle_datagram(arrived, arrived, Datagram::V4(&forge(position, length)));
     }
@@ -242,16 +206,9 @@ fn a_nat_is_believed_when_two_packets_show_the_same_change() {
     let mut bench = Bench::new(Network::new(&topology, Family::V4, 1), 1, 100_000, 1);
     let trace = bench.trace(Protocol::Udp, settings(4, 1)).unwrap();
     assert!(trace.route.reached());
-    assert_eq!(
-        trace.probes_sent, trace.replies_received,
-        "nothing is lost by waiting for the witness"
-    );
-    let nat: Vec<_> = trace
-        .route
-        .hops
-        .iter()
-        .map(|hop| hop.nodes.iter().any(|node| node.nat))
-        .collect();
+    let counts = trace.route.hops.iter().map(|hop| (hop.probes_sent, hop.replies_received));
+    assert_eq!(counts.collect::<Vec<_>>(), [(4, 4); 4], "nothing is lost by waiting for the witness");
+    let nat: Vec<_> = trace.route.hops.iter().map(|hop| hop.nodes.iter().any(|node| node.nat)).collect();
     assert_eq!(nat, [false, true, true, true]);
 }
 

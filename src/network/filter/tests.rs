@@ -21,9 +21,8 @@ fn accepts(program: &Program, message: &[u8]) -> bool {
     loop {
         let (code, yes, no, k) = instructions[at];
         let jump = |condition: bool| 1 + usize::from(if condition { yes } else { no });
-        let (before, mut load) = (accumulator, |value: Option<u32>| {
-            value.map(|value| accumulator = value).is_some()
-        });
+        let (before, mut load) =
+            (accumulator, |value: Option<u32>| value.map(|value| accumulator = value).is_some());
         let mut step = 1;
         let readable = match code {
             LOAD_BYTE => load(byte(k)),
@@ -87,33 +86,16 @@ fn answer(family: Family, protocol: Protocol, flow: u16, port: u16, ttl: u8, ech
         payload: 0,
     };
     let mut packet = Vec::new();
-    let identity = Identity {
-        ident: 77,
-        tag: 0x0102_0304,
-        echo_id,
-    };
-    wire::encode(
-        &template,
-        FlowId(flow),
-        Ttl::new(ttl).unwrap(),
-        identity,
-        &mut packet,
-    )
-    .unwrap();
+    let identity = Identity { ident: 77, tag: 0x0102_0304, echo_id };
+    wire::encode(&template, FlowId(flow), Ttl::new(ttl).unwrap(), identity, &mut packet).unwrap();
     network.send(Time::ZERO, &packet);
-    network
-        .poll_delivery(Time::ZERO + Duration::from_secs(1))
-        .unwrap()
-        .packet
+    network.poll_delivery(Time::ZERO + Duration::from_secs(1)).unwrap().packet
 }
 
 #[test]
 fn only_what_could_be_ours_passes() {
-    let wanted = Wanted {
-        first_source_port: 33_453,
-        destination_ports: BTreeSet::from([33_452, 443]),
-        echo_id: 99,
-    };
+    let wanted =
+        Wanted { first_source_port: 33_453, destination_ports: BTreeSet::from([33_452, 443]), echo_id: 99 };
     // protocol, source port, destination port, echo id, passes
     let cases = [
         (Protocol::Udp, 33_453, 33_452, 0, true),
@@ -147,11 +129,8 @@ fn only_what_could_be_ours_passes() {
 
 #[test]
 fn options_in_both_headers_are_passed_over() {
-    let wanted = Wanted {
-        first_source_port: 33_453,
-        destination_ports: BTreeSet::from([33_452]),
-        echo_id: 0,
-    };
+    let wanted =
+        Wanted { first_source_port: 33_453, destination_ports: BTreeSet::from([33_452]), echo_id: 0 };
     let packet = answer(Family::V4, Protocol::Udp, 40_000, 33_452, 1, 0);
     let mut with_options = packet[..20].to_vec();
     with_options[0] = 0x46;
@@ -168,11 +147,7 @@ fn options_in_both_headers_are_passed_over() {
 
 #[test]
 fn other_messages_and_stumps_are_dropped() {
-    let wanted = Wanted {
-        first_source_port: 1,
-        destination_ports: BTreeSet::from([33_452]),
-        echo_id: 5,
-    };
+    let wanted = Wanted { first_source_port: 1, destination_ports: BTreeSet::from([33_452]), echo_id: 5 };
     let whole = answer(Family::V4, Protocol::Udp, 40_000, 33_452, 1, 0);
     let program = icmp_program(Family::V4, &wanted);
     for length in 0..20 + 8 + 20 + 4 {
@@ -190,11 +165,7 @@ fn other_messages_and_stumps_are_dropped() {
 #[test]
 fn with_too_many_ports_every_port_passes() {
     let destination_ports = (1000..1100).collect();
-    let wanted = Wanted {
-        first_source_port: 33_453,
-        destination_ports,
-        echo_id: 0,
-    };
+    let wanted = Wanted { first_source_port: 33_453, destination_ports, echo_id: 0 };
     let packet = answer(Family::V4, Protocol::Udp, 40_000, 7, 1, 0);
     assert!(accepts(&icmp_program(Family::V4, &wanted), &packet));
 }

@@ -5,9 +5,7 @@ use super::*;
 /// The only answer to a probe.
 fn answer(network: &mut Network, probe: &Probe) -> Answer {
     let deliveries = ask(network, Time::ZERO, probe);
-    let [delivery] = deliveries.as_slice() else {
-        panic!("{probe:?} gives {deliveries:?}")
-    };
+    let [delivery] = deliveries.as_slice() else { panic!("{probe:?} gives {deliveries:?}") };
     read(&delivery.packet)
 }
 
@@ -34,12 +32,7 @@ fn errors_quote_the_packet_as_it_arrived() {
                 if destination == r2 && protocol != Protocol::Udp {
                     continue;
                 }
-                let probe = Probe {
-                    protocol,
-                    ttl,
-                    destination,
-                    ..Probe::udp(&network, 5000, ttl)
-                };
+                let probe = Probe { protocol, ttl, destination, ..Probe::udp(&network, 5000, ttl) };
                 let answer = answer(&mut network, &probe);
                 let case = format!("{family:?} {protocol} TTL {ttl} to {destination}");
                 let (number, code, rest, body) = answer.icmp();
@@ -75,10 +68,7 @@ fn quotes_are_as_long_as_allowed_and_asked_for() {
             let mut network = network(&format!("s -> r1 -> d\nnode r1 {attributes}"), family);
             let headers = if family == Family::V4 { 28 } else { 48 };
             let payload = vec![0xAB; usize::saturating_sub(sent, headers)];
-            let probe = Probe {
-                payload,
-                ..Probe::udp(&network, 5000, 1)
-            };
+            let probe = Probe { payload, ..Probe::udp(&network, 5000, 1) };
             let answer = answer(&mut network, &probe);
             let (.., body) = answer.icmp();
             assert_eq!(body.len(), expected, "{family:?} {attributes} {sent}");
@@ -94,9 +84,8 @@ fn quotes_are_as_long_as_allowed_and_asked_for() {
 #[test]
 fn label_stacks_come_in_extensions() {
     // RFC 4884 header and checksum, object of length 12, class 1, type 1; labels 16004 and 16005 of RFC 4950.
-    let stack = [
-        0x20, 0x00, 0x46, 0x20, 0x00, 0x0C, 0x01, 0x01, 0x03, 0xE8, 0x40, 0x01, 0x03, 0xE8, 0x51, 0x01,
-    ];
+    let stack =
+        [0x20, 0x00, 0x46, 0x20, 0x00, 0x0C, 0x01, 0x01, 0x03, 0xE8, 0x40, 0x01, 0x03, 0xE8, 0x51, 0x01];
     // Attributes, bytes sent, length field, length of the quote; IPv4 then IPv6.
     for (attributes, sent, expected) in [
         ("mpls=16004,16005", 60, [(32, 128), (16, 128)]),
@@ -109,30 +98,16 @@ fn label_stacks_come_in_extensions() {
         for (family, (words, length)) in FAMILIES.into_iter().zip(expected) {
             let mut network = network(&format!("s -> r1 -> d\nnode r1 {attributes}"), family);
             let headers = if family == Family::V4 { 28 } else { 48 };
-            let probe = Probe {
-                payload: vec![0xAB; sent - headers],
-                ..Probe::udp(&network, 5000, 1)
-            };
+            let probe = Probe { payload: vec![0xAB; sent - headers], ..Probe::udp(&network, 5000, 1) };
             let answer = answer(&mut network, &probe);
             let case = format!("{family:?} {attributes} {sent}");
             let (_, _, rest, body) = answer.icmp();
-            let field = if family == Family::V4 {
-                [0, words, 0, 0]
-            } else {
-                [words, 0, 0, 0]
-            };
+            let field = if family == Family::V4 { [0, words, 0, 0] } else { [words, 0, 0, 0] };
             assert_eq!(rest, field, "{case}");
             assert_eq!(body.len(), length + stack.len(), "{case}");
             assert_eq!(body[length..], stack, "{case}");
-            assert_eq!(
-                Sum16BitWords::new().add_slice(&body[length..]).ones_complement(),
-                0
-            );
-            let quoted = length.min(if attributes.contains("quote") {
-                headers
-            } else {
-                sent
-            });
+            assert_eq!(Sum16BitWords::new().add_slice(&body[length..]).ones_complement(), 0);
+            let quoted = length.min(if attributes.contains("quote") { headers } else { sent });
             assert!(body[headers..quoted].iter().all(|&byte| byte == 0xAB), "{case}");
             assert!(body[quoted..length].iter().all(|&byte| byte == 0), "{case}");
             assert_eq!(answer.quoted().0, 1, "{case}");
@@ -151,34 +126,21 @@ fn destinations_answer_every_protocol_whatever_the_ttl() {
                 assert_eq!((kind, code), if family == Family::V4 { (3, 3) } else { (1, 4) });
                 assert_eq!(udp.quoted().0, ttl - 1);
 
-                let echo = Probe {
-                    protocol: Protocol::Icmp,
-                    ..Probe::udp(&network, 5000, ttl)
-                };
+                let echo = Probe { protocol: Protocol::Icmp, ..Probe::udp(&network, 5000, ttl) };
                 let answer_to_echo = answer(&mut network, &echo);
                 let (kind, code, rest, body) = answer_to_echo.icmp();
                 assert_eq!((kind, code), if family == Family::V4 { (0, 0) } else { (129, 0) });
                 assert_eq!(rest, [0, 77, 0x13, 0x88], "identifier 77, sequence number 5000");
                 assert_eq!(body, echo.payload);
 
-                for (payload, acknowledgement) in [
-                    (0, 1_000_001),
-                    (3, if open.is_empty() { 1_000_004 } else { 1_000_001 }),
-                ] {
+                for (payload, acknowledgement) in
+                    [(0, 1_000_001), (3, if open.is_empty() { 1_000_004 } else { 1_000_001 })]
+                {
                     let payload = vec![1; payload];
-                    let syn = Probe {
-                        protocol: Protocol::Tcp,
-                        payload,
-                        ..Probe::udp(&network, 5000, ttl)
-                    };
-                    let Message::Tcp(tcp) = answer(&mut network, &syn).message else {
-                        panic!("no TCP")
-                    };
+                    let syn = Probe { protocol: Protocol::Tcp, payload, ..Probe::udp(&network, 5000, ttl) };
+                    let Message::Tcp(tcp) = answer(&mut network, &syn).message else { panic!("no TCP") };
                     let seen = [(tcp.syn, "S"), (tcp.rst, "R"), (tcp.ack, "A"), (tcp.fin, "F")];
-                    assert_eq!(
-                        seen.map(|(set, name)| if set { name } else { "" }).concat(),
-                        flags
-                    );
+                    assert_eq!(seen.map(|(set, name)| if set { name } else { "" }).concat(), flags);
                     assert_eq!((tcp.source_port, tcp.destination_port), (33_452, 5000));
                     assert_eq!(tcp.acknowledgment_number, acknowledgement);
                 }
@@ -210,12 +172,8 @@ fn tcp_states() {
         let mut network = network(&format!("s -> r1 -> d\nnode d {attribute}"), Family::V4);
         let mut header = TcpHeader::new(5000, 443, 1_000_000, 1024);
         header.acknowledgment_number = 555;
-        let flags = [
-            (FIN, &mut header.fin),
-            (SYN, &mut header.syn),
-            (RST, &mut header.rst),
-            (ACK, &mut header.ack),
-        ];
+        let flags =
+            [(FIN, &mut header.fin), (SYN, &mut header.syn), (RST, &mut header.rst), (ACK, &mut header.ack)];
         for (flag, field) in flags {
             *field = sent & flag != 0;
         }
@@ -226,19 +184,14 @@ fn tcp_states() {
         let builder = PacketBuilder::ipv4(source.octets(), destination.octets(), 9).tcp_header(header);
         builder.write(&mut bytes, &[]).unwrap();
         network.send(Time::ZERO, &bytes);
-        let seen = drain(&mut network)
-            .first()
-            .map(|delivery| match read(&delivery.packet).message {
-                Message::Tcp(tcp) => {
-                    let flags = [(FIN, tcp.fin), (SYN, tcp.syn), (RST, tcp.rst), (ACK, tcp.ack)];
-                    let flags = flags
-                        .iter()
-                        .map(|(flag, set)| if *set { *flag } else { 0 })
-                        .sum::<u8>();
-                    (flags, tcp.sequence_number, tcp.acknowledgment_number)
-                }
-                other => panic!("{other:?}"),
-            });
+        let seen = drain(&mut network).first().map(|delivery| match read(&delivery.packet).message {
+            Message::Tcp(tcp) => {
+                let flags = [(FIN, tcp.fin), (SYN, tcp.syn), (RST, tcp.rst), (ACK, tcp.ack)];
+                let flags = flags.iter().map(|(flag, set)| if *set { *flag } else { 0 }).sum::<u8>();
+                (flags, tcp.sequence_number, tcp.acknowledgment_number)
+            }
+            other => panic!("{other:?}"),
+        });
         assert_eq!(seen, expected, "{attribute} {sent:#x}");
     }
 }
@@ -246,10 +199,7 @@ fn tcp_states() {
 #[test]
 fn a_nat_shows_in_the_quoted_checksum_alone() {
     for family in FAMILIES {
-        let mut network = network(
-            "s -> r1 -> n -> r2 -> m -> r3 -> d\nnode n nat\nnode m nat",
-            family,
-        );
+        let mut network = network("s -> r1 -> n -> r2 -> m -> r3 -> d\nnode n nat\nnode m nat", family);
         for protocol in Protocol::ALL {
             let place = match protocol {
                 Protocol::Udp => 6,
@@ -260,10 +210,7 @@ fn a_nat_shows_in_the_quoted_checksum_alone() {
             let touched = family == Family::V6 || protocol != Protocol::Icmp;
             let mut checksums = Vec::new();
             for ttl in 1..=5 {
-                let probe = Probe {
-                    protocol,
-                    ..Probe::udp(&network, 5000, ttl)
-                };
+                let probe = Probe { protocol, ..Probe::udp(&network, 5000, ttl) };
                 let answer = answer(&mut network, &probe);
                 assert_eq!(answer.to, network.source());
                 let (_, source, transport) = answer.quoted();
@@ -273,11 +220,7 @@ fn a_nat_shows_in_the_quoted_checksum_alone() {
                 let original = u16::from_be_bytes([expected[place], expected[place + 1]]);
                 let quoted = u16::from_be_bytes([transport[place], transport[place + 1]]);
                 checksums.push(quoted);
-                assert_eq!(
-                    quoted != original,
-                    touched && ttl > 2,
-                    "{family:?} {protocol} {ttl}"
-                );
+                assert_eq!(quoted != original, touched && ttl > 2, "{family:?} {protocol} {ttl}");
                 expected[place..place + 2].copy_from_slice(&quoted.to_be_bytes());
                 assert_eq!(transport, expected);
                 // Expired at the NAT itself, the packet is as it arrived there.
@@ -286,10 +229,7 @@ fn a_nat_shows_in_the_quoted_checksum_alone() {
             }
             assert_eq!(checksums[4] != checksums[3], touched, "the second NAT");
             // The destination, which verifies the rewritten checksum, takes the packet.
-            let probe = Probe {
-                protocol,
-                ..Probe::udp(&network, 5000, 9)
-            };
+            let probe = Probe { protocol, ..Probe::udp(&network, 5000, 9) };
             answer(&mut network, &probe);
         }
         assert_eq!(network.counters().bad_checksums, 0);
@@ -313,24 +253,13 @@ fn every_udp_checksum_survives_two_nats() {
     // Every value of two payload bytes makes every checksum, 0xffff for 0 included.
     for family in FAMILIES {
         let mut network = network("s -> n -> m -> d\nnode n nat\nnode m nat", family);
-        let probe = Probe {
-            payload: vec![0, 0],
-            ..Probe::udp(&network, 5000, 9)
-        };
+        let probe = Probe { payload: vec![0, 0], ..Probe::udp(&network, 5000, 9) };
         for value in 0..=u16::MAX {
-            let bytes = Probe {
-                payload: value.to_be_bytes().to_vec(),
-                ..probe.clone()
-            }
-            .bytes(&network);
+            let bytes = Probe { payload: value.to_be_bytes().to_vec(), ..probe.clone() }.bytes(&network);
             network.send(Time::ZERO, &bytes);
         }
         let counters = network.counters();
-        assert_eq!(
-            (counters.bad_checksums, counters.replies),
-            (0, 65_536),
-            "{family:?}"
-        );
+        assert_eq!((counters.bad_checksums, counters.replies), (0, 65_536), "{family:?}");
     }
 }
 
@@ -384,18 +313,11 @@ fn nobody_answers_broken_packets_and_errors() {
         ];
         for (index, (bytes, expected)) in cases.into_iter().enumerate() {
             // The place 17 before the transport header is in the source address of IPv6; IPv4's ends 4 before it.
-            let bytes = if index == 4 && v4 {
-                with(good(9), 15, 0xEE)
-            } else {
-                bytes
-            };
+            let bytes = if index == 4 && v4 { with(good(9), 15, 0xEE) } else { bytes };
             let before = network.counters();
             network.send(Time::ZERO, &bytes);
             let after = network.counters();
-            let counted = (
-                after.malformed - before.malformed,
-                after.bad_checksums - before.bad_checksums,
-            );
+            let counted = (after.malformed - before.malformed, after.bad_checksums - before.bad_checksums);
             assert_eq!(counted, expected, "{family:?} case {index}");
             let answers = usize::from(index == 6);
             assert_eq!(drain(&mut network).len(), answers, "{family:?} case {index}");

@@ -60,65 +60,33 @@ fn what_makes_a_flow() {
         names.collect::<std::collections::BTreeSet<_>>().len() > 1
     };
     let range = || 0..20_u16;
-    assert!(
-        spread(&mut range().map(|port| Probe { port, ..base.clone() })),
-        "ports"
-    );
-    assert!(
-        spread(&mut range().map(|label| Probe {
-            label: label.into(),
-            ..base.clone()
-        })),
-        "flow label"
-    );
+    assert!(spread(&mut range().map(|port| Probe { port, ..base.clone() })), "ports");
+    assert!(spread(&mut range().map(|label| Probe { label: label.into(), ..base.clone() })), "flow label");
     assert!(spread(
-        &mut [base.destination, other]
-            .map(|destination| Probe {
-                destination,
-                ..base.clone()
-            })
-            .into_iter()
+        &mut [base.destination, other].map(|destination| Probe { destination, ..base.clone() }).into_iter()
     ));
     assert!(
         spread(
             &mut [Protocol::Udp, Protocol::Tcp]
-                .map(|protocol| Probe {
-                    protocol,
-                    ..base.clone()
-                })
+                .map(|protocol| Probe { protocol, ..base.clone() })
                 .into_iter()
         ),
         "protocol"
     );
     let payload = |length: u16| vec![1; length.into()];
     assert!(
-        !spread(&mut range().map(|length| Probe {
-            payload: payload(length),
-            ..base.clone()
-        })),
+        !spread(&mut range().map(|length| Probe { payload: payload(length), ..base.clone() })),
         "payload"
     );
-    let tcp = Probe {
-        protocol: Protocol::Tcp,
-        ..base.clone()
-    };
+    let tcp = Probe { protocol: Protocol::Tcp, ..base.clone() };
     assert!(
-        !spread(&mut range().map(|length| Probe {
-            payload: payload(length),
-            ..tcp.clone()
-        })),
+        !spread(&mut range().map(|length| Probe { payload: payload(length), ..tcp.clone() })),
         "TCP payload"
     );
     // An echo request's flow is its checksum, which the payload changes.
-    let icmp = Probe {
-        protocol: Protocol::Icmp,
-        ..base.clone()
-    };
+    let icmp = Probe { protocol: Protocol::Icmp, ..base.clone() };
     assert!(
-        spread(&mut range().map(|length| Probe {
-            payload: payload(length),
-            ..icmp.clone()
-        })),
+        spread(&mut range().map(|length| Probe { payload: payload(length), ..icmp.clone() })),
         "ICMP checksum"
     );
 }
@@ -127,10 +95,7 @@ fn what_makes_a_flow() {
 fn shares_are_as_weighted() {
     for (text, shares) in [
         ("s -> r1 -> a b -> d", vec![("a", 1.0), ("b", 1.0)]),
-        (
-            "s -> r1 -> a b c e -> d",
-            vec![("a", 1.0), ("b", 1.0), ("c", 1.0), ("e", 1.0)],
-        ),
+        ("s -> r1 -> a b c e -> d", vec![("a", 1.0), ("b", 1.0), ("c", 1.0), ("e", 1.0)]),
         (
             "s -> r1\nr1 -> a weight=8\nr1 -> b weight=4\nr1 -> c weight=2\nr1 -> e\na b c e -> d",
             vec![("a", 8.0), ("b", 4.0), ("c", 2.0), ("e", 1.0)],
@@ -145,10 +110,7 @@ fn shares_are_as_weighted() {
             // Consecutive ports: a hash of any worth makes no difference between them and random ones.
             let names = counts((0..20_000).map(|port| who(&mut network, Time::ZERO, port, 2)));
             let statistic = chi_square(&names, &shares);
-            assert!(
-                statistic < limit(shares.len() - 1),
-                "{family:?} {statistic} {names:?}"
-            );
+            assert!(statistic < limit(shares.len() - 1), "{family:?} {statistic} {names:?}");
         }
     }
 }
@@ -160,9 +122,7 @@ fn routers_in_a_row_choose_independently() {
         let [a, b] = [2, 3].map(|ttl| who(&mut network, Time::ZERO, port, ttl));
         a + &b
     }));
-    let cells: Vec<_> = (1..=4)
-        .flat_map(|a| (1..=4).map(move |b| format!("a{a}b{b}")))
-        .collect();
+    let cells: Vec<_> = (1..=4).flat_map(|a| (1..=4).map(move |b| format!("a{a}b{b}"))).collect();
     let shares: Vec<_> = cells.iter().map(|cell| (cell.as_str(), 1.0)).collect();
     let statistic = chi_square(&pairs, &shares);
     assert!(statistic < limit(15), "{statistic} {pairs:?}");
@@ -172,20 +132,12 @@ fn routers_in_a_row_choose_independently() {
 fn seeds_choose_independently() {
     let topology = file("diamond4");
     let pairs = counts((0..16_000).map(|port| {
-        let [a, b] = [1, 2].map(|seed| {
-            who(
-                &mut Network::new(&topology, Family::V6, seed),
-                Time::ZERO,
-                port,
-                2,
-            )
-        });
+        let [a, b] =
+            [1, 2].map(|seed| who(&mut Network::new(&topology, Family::V6, seed), Time::ZERO, port, 2));
         a + &b
     }));
-    let cells: Vec<_> = "abce"
-        .chars()
-        .flat_map(|a| "abce".chars().map(move |b| format!("{a}1{b}1")))
-        .collect();
+    let cells: Vec<_> =
+        "abce".chars().flat_map(|a| "abce".chars().map(move |b| format!("{a}1{b}1"))).collect();
     let shares: Vec<_> = cells.iter().map(|cell| (cell.as_str(), 1.0)).collect();
     let statistic = chi_square(&pairs, &shares);
     assert!(statistic < limit(15), "{statistic} {pairs:?}");
@@ -205,13 +157,8 @@ fn balancing_per_packet_and_per_destination() {
         assert_eq!(names.len(), 1, "{names:?}");
         let all: Vec<_> = destinations.destinations().collect();
         let first_hops = counts(all.into_iter().map(|destination| {
-            let probe = Probe {
-                destination,
-                ..Probe::udp(&destinations, 5000, 2)
-            };
-            read(&ask(&mut destinations, Time::ZERO, &probe)[0].packet)
-                .from
-                .to_string()
+            let probe = Probe { destination, ..Probe::udp(&destinations, 5000, 2) };
+            read(&ask(&mut destinations, Time::ZERO, &probe)[0].packet).from.to_string()
         }));
         assert_eq!(first_hops.len(), 2, "{first_hops:?}");
     }

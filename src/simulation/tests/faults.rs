@@ -32,10 +32,7 @@ fn nodes_that_do_not_answer_or_not_forward() {
     }
     let mut network = network("s -> r1 -> r2 -> d\nnode d silent", Family::V4);
     let names = Protocol::ALL.map(|protocol| {
-        let probe = Probe {
-            protocol,
-            ..Probe::udp(&network, 5000, 9)
-        };
+        let probe = Probe { protocol, ..Probe::udp(&network, 5000, 9) };
         ask(&mut network, Time::ZERO, &probe).len()
     });
     assert_eq!(names, [0, 0, 0]);
@@ -44,10 +41,7 @@ fn nodes_that_do_not_answer_or_not_forward() {
 #[test]
 fn black_holes_and_loops() {
     let mut hole = Network::new(&file("blackhole"), Family::V4, 1);
-    assert_eq!(
-        [3, 4, 5].map(|ttl| who(&mut hole, Time::ZERO, 5000, ttl)),
-        ["r3", "", ""]
-    );
+    assert_eq!([3, 4, 5].map(|ttl| who(&mut hole, Time::ZERO, 5000, ttl)), ["r3", "", ""]);
     let mut circle = Network::new(&file("loop"), Family::V6, 1);
     assert_eq!(
         [3, 4, 5, 254, 255].map(|ttl| who(&mut circle, Time::ZERO, 5000, ttl)),
@@ -78,10 +72,7 @@ fn shares_of_loss_and_silence() {
             let mut network = network(&format!("s -> r1 -> d\nnode r1 {attributes}"), Family::V4);
             let count = f64::from(u32::try_from(answered(&mut network, 10_000, ttl)).unwrap());
             let tolerance = 5.0 * f64::sqrt(10_000.0 * share * (1.0 - share));
-            assert!(
-                (count - 10_000.0 * share).abs() <= tolerance,
-                "{attributes} TTL {ttl}: {count}"
-            );
+            assert!((count - 10_000.0 * share).abs() <= tolerance, "{attributes} TTL {ttl}: {count}");
         }
     }
 }
@@ -106,18 +97,11 @@ fn token_buckets_count_exactly() {
                 for family in FAMILIES {
                     let mut network = network(&format!("s -> r1 -> d\nnode {node} {limit}"), family);
                     for number in 0..probes {
-                        let probe = Probe {
-                            protocol,
-                            ..Probe::udp(&network, number, ttl)
-                        }
-                        .bytes(&network);
+                        let probe = Probe { protocol, ..Probe::udp(&network, number, ttl) }.bytes(&network);
                         network.send(Time::from_nanos(u64::from(number) * step * 1000), &probe);
                     }
                     let answered = drain(&mut network).len();
-                    assert_eq!(
-                        answered, expected,
-                        "{limit} every {step} us, {protocol} at {node}"
-                    );
+                    assert_eq!(answered, expected, "{limit} every {step} us, {protocol} at {node}");
                     let limited = network.counters().rate_limited;
                     assert_eq!(limited, u64::from(probes) - u64::try_from(expected).unwrap());
                 }
@@ -130,18 +114,12 @@ fn token_buckets_count_exactly() {
 fn limits_hold_for_icmp_alone_and_for_one_node_alone() {
     let text = "s -> r1 -> r2 -> d\nnode r1 rate=1 burst=2\nnode d rate=1 burst=2";
     let mut network = network(text, Family::V4);
-    for (protocol, ttl, expected) in [
-        (Protocol::Udp, 1, 2),
-        (Protocol::Udp, 2, 10),
-        (Protocol::Udp, 3, 2),
-        (Protocol::Tcp, 3, 10),
-    ] {
+    for (protocol, ttl, expected) in
+        [(Protocol::Udp, 1, 2), (Protocol::Udp, 2, 10), (Protocol::Udp, 3, 2), (Protocol::Tcp, 3, 10)]
+    {
         let mut answers = 0;
         for port in 0..10 {
-            let probe = Probe {
-                protocol,
-                ..Probe::udp(&network, port, ttl)
-            };
+            let probe = Probe { protocol, ..Probe::udp(&network, port, ttl) };
             answers += ask(&mut network, Time::ZERO, &probe).len();
         }
         assert_eq!(answers, expected, "{protocol} {ttl}");
@@ -178,14 +156,8 @@ fn losses_come_in_bursts() {
             before = now;
         }
         let (found_share, found_mean) = (lost / 200_000.0, lost / bursts);
-        assert!(
-            (found_share / share - 1.0_f64).abs() < 0.1,
-            "{text}: share {found_share}"
-        );
-        assert!(
-            (found_mean / mean - 1.0_f64).abs() < 0.1,
-            "{text}: burst {found_mean}"
-        );
+        assert!((found_share / share - 1.0_f64).abs() < 0.1, "{text}: share {found_share}");
+        assert!((found_mean / mean - 1.0_f64).abs() < 0.1, "{text}: burst {found_mean}");
     }
 }
 
@@ -200,11 +172,7 @@ fn duplicates_come_of_probes_and_of_replies() {
     let probe = Probe::udp(&network, 5000, 9);
     let deliveries = ask(&mut network, Time::ZERO, &probe);
     assert_eq!(deliveries.len(), 4);
-    assert!(
-        deliveries
-            .iter()
-            .all(|delivery| delivery.packet == deliveries[0].packet)
-    );
+    assert!(deliveries.iter().all(|delivery| delivery.packet == deliveries[0].packet));
 }
 
 #[test]
@@ -233,10 +201,8 @@ fn late_packets_are_overtaken() {
 
 #[test]
 fn faults_change_with_the_script() {
-    let mut network = network(
-        "s -> d\nnetwork loss=1\nat 1s network plain\nat 2s network loss=1",
-        Family::V4,
-    );
+    let mut network =
+        network("s -> d\nnetwork loss=1\nat 1s network plain\nat 2s network loss=1", Family::V4);
     let seen = [0.5, 1.5, 2.5].map(|at| who(&mut network, seconds(at), 5000, 9));
     assert_eq!(seen, ["", "d", ""]);
 }
@@ -255,11 +221,7 @@ fn the_same_seed_gives_the_same_bytes() {
             network.send(Time::from_nanos(u64::from(number) * 1_000_000), &probe);
         }
         let deliveries = drain(&mut network);
-        assert!(
-            deliveries
-                .iter()
-                .all(|delivery| read(&delivery.packet).to == network.source())
-        );
+        assert!(deliveries.iter().all(|delivery| read(&delivery.packet).to == network.source()));
         deliveries
     };
     for family in FAMILIES {

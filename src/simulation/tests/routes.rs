@@ -17,14 +17,8 @@ fn each_ttl_is_answered_by_its_hop_after_twice_the_delay() {
         ] {
             let probe = Probe::udp(&network, 5000, ttl);
             let deliveries = ask(&mut network, seconds(7.0), &probe);
-            let [delivery] = deliveries.as_slice() else {
-                panic!("{deliveries:?}")
-            };
-            assert_eq!(
-                delivery.at.since(seconds(7.0)),
-                Duration::from_micros(micros),
-                "{family:?} {ttl}"
-            );
+            let [delivery] = deliveries.as_slice() else { panic!("{deliveries:?}") };
+            assert_eq!(delivery.at.since(seconds(7.0)), Duration::from_micros(micros), "{family:?} {ttl}");
             let answer = read(&delivery.packet);
             assert_eq!(Some(answer.from), network.address(name), "{family:?} {ttl}");
             assert_eq!(answer.to, network.source());
@@ -45,10 +39,7 @@ fn deliveries_come_in_order_of_time_and_not_before() {
         assert_eq!(network.poll_delivery(just_before), None);
         let delivery = network.poll_delivery(at).unwrap();
         assert_eq!(delivery.at, at);
-        seen.push((
-            at.as_nanos() / 1000,
-            network.name(read(&delivery.packet).from).unwrap().to_owned(),
-        ));
+        seen.push((at.as_nanos() / 1000, network.name(read(&delivery.packet).from).unwrap().to_owned()));
     }
     let expected = [(6_010, "r1"), (6_020, "r1"), (12_000, "d"), (12_020, "d")];
     assert_eq!(seen, expected.map(|(at, name)| (at, name.to_owned())));
@@ -71,9 +62,8 @@ fn scripted_changes_hold_for_packets_that_pass_after_them() {
             (179.9, ""),
             (180.0, "a"),
         ] {
-            let mut names: Vec<_> = (0..64)
-                .map(|port| who(&mut network, seconds(at), 5000 + port, 2))
-                .collect();
+            let mut names: Vec<_> =
+                (0..64).map(|port| who(&mut network, seconds(at), 5000 + port, 2)).collect();
             names.sort();
             names.dedup();
             assert_eq!(names.concat(), expected, "{family:?} at {at}");
@@ -83,10 +73,7 @@ fn scripted_changes_hold_for_packets_that_pass_after_them() {
 
 #[test]
 fn a_packet_under_way_meets_the_change_at_the_node_it_has_come_to() {
-    let mut network = network(
-        "s -> r1 delay=10ms\nr1 -> d delay=10ms\nat 1s node d silent",
-        Family::V4,
-    );
+    let mut network = network("s -> r1 delay=10ms\nr1 -> d delay=10ms\nat 1s node d silent", Family::V4);
     assert_eq!(who(&mut network, seconds(0.979), 5000, 9), "d");
     assert_eq!(who(&mut network, seconds(0.981), 5000, 9), "");
     assert_eq!(who(&mut network, seconds(0.981), 5000, 1), "r1");
@@ -95,23 +82,12 @@ fn a_packet_under_way_meets_the_change_at_the_node_it_has_come_to() {
 #[test]
 fn a_hash_seed_may_change_and_then_stays() {
     let mut network = network("s -> r1 -> a b c e -> d\nat 1s rehash r1", Family::V4);
-    let mut choices = |at| {
-        (0..256)
-            .map(|port| who(&mut network, seconds(at), port, 2))
-            .collect::<Vec<_>>()
-    };
+    let mut choices = |at| (0..256).map(|port| who(&mut network, seconds(at), port, 2)).collect::<Vec<_>>();
     let [before, still, after, later] = [0.0, 0.5, 1.0, 2.0].map(&mut choices);
     assert_eq!(before, still);
     assert_eq!(after, later);
-    let moved = before
-        .iter()
-        .zip(&after)
-        .filter(|(before, after)| before != after)
-        .count();
-    assert!(
-        (160..224).contains(&moved),
-        "{moved} of 256 flows moved, expected are 192"
-    );
+    let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+    assert!((160..224).contains(&moved), "{moved} of 256 flows moved, expected are 192");
 }
 
 #[test]
@@ -122,10 +98,7 @@ fn every_destination_has_its_own_routes() {
     for (index, destination) in destinations.into_iter().enumerate() {
         let edge = format!("e{}", index / 10 + 1);
         for (ttl, expected) in [(4, edge), (5, format!("d{}", index + 1))] {
-            let probe = Probe {
-                destination,
-                ..Probe::udp(&network, 6000, ttl)
-            };
+            let probe = Probe { destination, ..Probe::udp(&network, 6000, ttl) };
             let deliveries = ask(&mut network, Time::ZERO, &probe);
             let from = read(&deliveries[0].packet).from;
             assert_eq!(network.name(from), Some(expected.as_str()));
@@ -146,17 +119,10 @@ fn routers_answer_for_their_own_addresses_and_nobody_for_others() {
         (stranger, 9, None),
         (stranger, 1, None),
     ] {
-        let probe = Probe {
-            destination,
-            ..Probe::udp(&network, 6000, ttl)
-        };
+        let probe = Probe { destination, ..Probe::udp(&network, 6000, ttl) };
         let deliveries = ask(&mut network, Time::ZERO, &probe);
         let from = deliveries.first().map(|delivery| read(&delivery.packet).from);
-        assert_eq!(
-            from.and_then(|from| network.name(from)),
-            expected,
-            "{destination} {ttl}"
-        );
+        assert_eq!(from.and_then(|from| network.name(from)), expected, "{destination} {ttl}");
     }
     assert_eq!(network.counters().unroutable, 3);
 }
@@ -223,18 +189,8 @@ fn truth_of_every_topology() {
         for &(name, nodes, links, silent, paths, hops_min, hops_max) in &table {
             let truth = Network::new(&file(name), family, 9).truth(Time::ZERO);
             let hops = (truth.hops_min.unwrap_or(0), truth.hops_max.unwrap_or(0));
-            let found = (
-                truth.nodes.len(),
-                truth.links.len(),
-                truth.silent.len(),
-                truth.paths,
-                hops,
-            );
-            assert_eq!(
-                found,
-                (nodes, links, silent, paths, (hops_min, hops_max)),
-                "{name}"
-            );
+            let found = (truth.nodes.len(), truth.links.len(), truth.silent.len(), truth.paths, hops);
+            assert_eq!(found, (nodes, links, silent, paths, (hops_min, hops_max)), "{name}");
             assert_eq!(truth.reached(), paths > 0);
             assert!(truth.silent.is_subset(&truth.nodes));
         }
@@ -243,16 +199,7 @@ fn truth_of_every_topology() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/topologies");
     let mut files: Vec<_> = std::fs::read_dir(directory)
         .unwrap()
-        .map(|entry| {
-            entry
-                .unwrap()
-                .path()
-                .file_stem()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned()
-        })
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     files.sort();
     table.sort_unstable();
@@ -262,19 +209,11 @@ fn truth_of_every_topology() {
 #[test]
 fn truth_knows_the_time_and_what_is_special_about_nodes() {
     let changes = Network::new(&file("changes"), Family::V4, 1);
-    for (at, nodes, silent, paths) in [
-        (0.0, 5, 0, 2),
-        (60.0, 4, 0, 1),
-        (120.0, 5, 0, 2),
-        (240.0, 5, 1, 2),
-        (300.0, 5, 0, 2),
-    ] {
+    for (at, nodes, silent, paths) in
+        [(0.0, 5, 0, 2), (60.0, 4, 0, 1), (120.0, 5, 0, 2), (240.0, 5, 1, 2), (300.0, 5, 0, 2)]
+    {
         let truth = changes.truth(seconds(at));
-        assert_eq!(
-            (truth.nodes.len(), truth.silent.len(), truth.paths),
-            (nodes, silent, paths),
-            "at {at}"
-        );
+        assert_eq!((truth.nodes.len(), truth.silent.len(), truth.paths), (nodes, silent, paths), "at {at}");
     }
     let per_packet = Network::new(&file("per-packet"), Family::V4, 1);
     let expected = [(2, per_packet.address("r2").unwrap())];
@@ -285,9 +224,5 @@ fn truth_knows_the_time_and_what_is_special_about_nodes() {
     let truth = per_destination.truth(Time::ZERO);
     assert_eq!((truth.nodes.len(), truth.paths), (3, 1));
     let name = who(&mut per_destination, Time::ZERO, 1, 2);
-    assert!(
-        truth
-            .nodes
-            .contains(&(2, per_destination.address(&name).unwrap()))
-    );
+    assert!(truth.nodes.contains(&(2, per_destination.address(&name).unwrap())));
 }

@@ -13,16 +13,7 @@ use crate::time::Time;
 /// A range or a mesh beyond this is a slip of the pen.
 const MAX_NODES: usize = 10_000;
 const MAX_WEIGHT: u32 = 1_000_000;
-const KEYWORDS: [&str; 8] = [
-    "source",
-    "destination",
-    "node",
-    "network",
-    "at",
-    "add",
-    "remove",
-    "rehash",
-];
+const KEYWORDS: [&str; 8] = ["source", "destination", "node", "network", "at", "add", "remove", "rehash"];
 
 /// Reads a whole file.
 pub(super) fn parse(text: &str) -> Result<Topology, TopologyError> {
@@ -108,10 +99,7 @@ impl<'a> Parser<'a> {
             words => {
                 for edge in self.edges_of(words)? {
                     if !self.ends.insert((edge.from, edge.to)) {
-                        return Err(format!(
-                            "there is an edge {} already",
-                            self.arrow(edge.from, edge.to)
-                        ));
+                        return Err(format!("there is an edge {} already", self.arrow(edge.from, edge.to)));
                     }
                     self.edges.push(edge);
                 }
@@ -124,26 +112,21 @@ impl<'a> Parser<'a> {
         match words {
             ["add", words @ ..] => {
                 let edges = self.edges_of(words)?;
-                self.script
-                    .extend(edges.into_iter().map(|edge| (line, time, Step::Add(edge))));
+                self.script.extend(edges.into_iter().map(|edge| (line, time, Step::Add(edge))));
             }
             ["remove", words @ ..] => {
                 if let Some(word) = words.iter().find(|word| word.contains('=')) {
                     return Err(format!("`{word}`: `remove` takes the ends of an edge alone"));
                 }
                 let edges = self.edges_of(words)?;
-                self.script.extend(
-                    edges
-                        .into_iter()
-                        .map(|edge| (line, time, Step::Remove(edge.from, edge.to))),
-                );
+                self.script
+                    .extend(edges.into_iter().map(|edge| (line, time, Step::Remove(edge.from, edge.to))));
             }
             ["node", words @ ..] => {
                 let (names, attributes) = split_attributes(words)?;
                 for node in self.group(names)? {
                     self.mentions.push((line, node));
-                    self.script
-                        .push((line, time, Step::Node(node, attributes.to_vec())));
+                    self.script.push((line, time, Step::Node(node, attributes.to_vec())));
                 }
             }
             ["network", words @ ..] => self.script.push((line, time, Step::Network(words.to_vec()))),
@@ -165,9 +148,7 @@ impl<'a> Parser<'a> {
     fn finish(mut self, last_line: usize) -> Result<Topology, TopologyError> {
         let whole = at_line(last_line.max(1));
         let Some(source) = self.source.or_else(|| self.linked_place("s")) else {
-            return Err(whole(
-                "there is no source; name a node `s` or write `source NAME`".to_owned(),
-            ));
+            return Err(whole("there is no source; name a node `s` or write `source NAME`".to_owned()));
         };
         if self.destinations.is_empty() {
             match self.linked_place("d") {
@@ -187,10 +168,7 @@ impl<'a> Parser<'a> {
         }
         for &(line, node) in &self.mentions {
             if !self.linked.contains(&node) {
-                return Err(at_line(line)(format!(
-                    "no edge leads from or to `{}`",
-                    self.name(node)
-                )));
+                return Err(at_line(line)(format!("no edge leads from or to `{}`", self.name(node))));
             }
         }
         let events = self.replay()?;
@@ -208,11 +186,7 @@ impl<'a> Parser<'a> {
     fn replay(&mut self) -> Result<Vec<Event>, TopologyError> {
         let mut script = std::mem::take(&mut self.script);
         script.sort_by_key(|(_, time, _)| *time);
-        let mut edges: BTreeMap<_, _> = self
-            .edges
-            .iter()
-            .map(|&edge| ((edge.from, edge.to), edge))
-            .collect();
+        let mut edges: BTreeMap<_, _> = self.edges.iter().map(|&edge| ((edge.from, edge.to), edge)).collect();
         let mut attributes: Vec<_> = self.nodes.iter().map(|node| node.attributes.clone()).collect();
         let mut faults = self.faults;
         let mut events = Vec::new();
@@ -229,10 +203,7 @@ impl<'a> Parser<'a> {
                 Step::Remove(from, to) => match edges.remove(&(from, to)) {
                     Some(edge) => Change::Remove(edge),
                     None => {
-                        return Err(wrong(format!(
-                            "there is no edge {} at this time",
-                            self.arrow(from, to)
-                        )));
+                        return Err(wrong(format!("there is no edge {} at this time", self.arrow(from, to))));
                     }
                 },
                 Step::Node(node, words) => {
@@ -240,10 +211,7 @@ impl<'a> Parser<'a> {
                         continue;
                     };
                     set_attributes(current, &words).map_err(wrong)?;
-                    Change::Node {
-                        node,
-                        attributes: current.clone(),
-                    }
+                    Change::Node { node, attributes: current.clone() }
                 }
                 Step::Network(words) => {
                     set_faults(&mut faults, &words).map_err(wrong)?;
@@ -258,10 +226,7 @@ impl<'a> Parser<'a> {
 
     /// The edges of `a b -> c -> d e key=value…`, one group to the next.
     fn edges_of(&mut self, words: &[&str]) -> Result<Vec<Edge>, String> {
-        let names = words
-            .iter()
-            .position(|word| word.contains('='))
-            .unwrap_or(words.len());
+        let names = words.iter().position(|word| word.contains('=')).unwrap_or(words.len());
         let (names, options) = words.split_at(names);
         if !names.contains(&"->") {
             return Err(format!(
@@ -282,10 +247,8 @@ impl<'a> Parser<'a> {
                 }
             }
         }
-        let groups: Vec<_> = names
-            .split(|&word| word == "->")
-            .map(|names| self.group(names))
-            .collect::<Result<_, _>>()?;
+        let groups: Vec<_> =
+            names.split(|&word| word == "->").map(|names| self.group(names)).collect::<Result<_, _>>()?;
         let mut edges = Vec::new();
         for (from_group, to_group) in groups.iter().zip(groups.iter().skip(1)) {
             for &from in from_group {
@@ -294,12 +257,7 @@ impl<'a> Parser<'a> {
                         return Err(format!("`{}` cannot be its own neighbour", self.name(from)));
                     }
                     self.linked.extend([from, to]);
-                    edges.push(Edge {
-                        from,
-                        to,
-                        weight,
-                        delay,
-                    });
+                    edges.push(Edge { from, to, weight, delay });
                 }
             }
         }
@@ -332,9 +290,7 @@ impl<'a> Parser<'a> {
         if let Some(&place) = self.places.get(name) {
             return Ok(place);
         }
-        let plain = name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         if !plain || !name.starts_with(|c: char| c.is_ascii_alphabetic()) || KEYWORDS.contains(&name) {
             return Err(format!(
                 "`{name}` is no name of a node; allowed are letters, digits, `-`, `_`, a letter first, no keyword"
@@ -344,19 +300,13 @@ impl<'a> Parser<'a> {
             return Err(format!("there are more than {MAX_NODES} nodes"));
         }
         let place = self.nodes.len();
-        self.nodes.push(Node {
-            name: name.to_owned(),
-            attributes: Attributes::default(),
-        });
+        self.nodes.push(Node { name: name.to_owned(), attributes: Attributes::default() });
         self.places.insert(name.to_owned(), place);
         Ok(place)
     }
 
     fn linked_place(&self, name: &str) -> Option<usize> {
-        self.places
-            .get(name)
-            .copied()
-            .filter(|place| self.linked.contains(place))
+        self.places.get(name).copied().filter(|place| self.linked.contains(place))
     }
 
     fn name(&self, node: usize) -> &str {
@@ -380,8 +330,6 @@ fn range<'b>(first: &'b str, last: &str) -> Option<(&'b str, usize, usize)> {
 fn split_attributes<'w, 'a>(words: &'w [&'a str]) -> Result<(&'w [&'a str], &'w [&'a str]), String> {
     match words.split_at_checked(1) {
         Some((name, attributes)) if !attributes.is_empty() => Ok((name, attributes)),
-        _ => Err(format!(
-            "`node` takes a name and attributes; allowed are {ATTRIBUTES}"
-        )),
+        _ => Err(format!("`node` takes a name and attributes; allowed are {ATTRIBUTES}")),
     }
 }

@@ -29,9 +29,7 @@ pub(super) fn set_attributes(node: &mut Attributes, words: &[&str]) -> Result<()
                     None => return Err("`legacy` goes behind `mpls=`".to_owned()),
                 },
                 _ => {
-                    return Err(format!(
-                        "`{word}` is no attribute of a node; allowed are {ATTRIBUTES}"
-                    ));
+                    return Err(format!("`{word}` is no attribute of a node; allowed are {ATTRIBUTES}"));
                 }
             },
             Some(("loss", value)) => node.loss = share("loss", value)?,
@@ -50,10 +48,7 @@ pub(super) fn set_attributes(node: &mut Attributes, words: &[&str]) -> Result<()
             }
             Some(("rate", value)) => {
                 let per_second = number("rate", value, &(0.000_001..=1e9))?;
-                node.rate = Some(Rate {
-                    per_second,
-                    burst: node.rate.map_or(1, |rate| rate.burst),
-                });
+                node.rate = Some(Rate { per_second, burst: node.rate.map_or(1, |rate| rate.burst) });
             }
             Some(("burst", value)) => burst = Some(number("burst", value, &(1..=1_000_000))?),
             Some(("slow", value)) => node.slow = duration("slow", value)?,
@@ -66,15 +61,10 @@ pub(super) fn set_attributes(node: &mut Attributes, words: &[&str]) -> Result<()
                     .split(',')
                     .map(|label| number("mpls", label, &(0..=0xF_FFFF)))
                     .collect::<Result<_, _>>()?;
-                node.mpls = Some(Mpls {
-                    labels,
-                    legacy: false,
-                });
+                node.mpls = Some(Mpls { labels, legacy: false });
             }
             Some(_) => {
-                return Err(format!(
-                    "`{word}` is no attribute of a node; allowed are {ATTRIBUTES}"
-                ));
+                return Err(format!("`{word}` is no attribute of a node; allowed are {ATTRIBUTES}"));
             }
         }
     }
@@ -129,11 +119,7 @@ pub(super) fn number<T: FromStr + PartialOrd + Display>(
 ) -> Result<T, String> {
     match value.parse() {
         Ok(number) if allowed.contains(&number) => Ok(number),
-        _ => Err(format!(
-            "{key}={value}: allowed are numbers from {} to {}",
-            allowed.start(),
-            allowed.end()
-        )),
+        _ => Err(format!("{key}={value}: allowed are numbers from {} to {}", allowed.start(), allowed.end())),
     }
 }
 

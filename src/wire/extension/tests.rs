@@ -6,18 +6,8 @@ const STACK: &str = "000c 0101 000180fe 03e84b01";
 
 fn stack() -> Vec<MplsLabel> {
     vec![
-        MplsLabel {
-            label: 24,
-            traffic_class: 0,
-            bottom: false,
-            ttl: 254,
-        },
-        MplsLabel {
-            label: 16_004,
-            traffic_class: 5,
-            bottom: true,
-            ttl: 1,
-        },
+        MplsLabel { label: 24, traffic_class: 0, bottom: false, ttl: 254 },
+        MplsLabel { label: 16_004, traffic_class: 5, bottom: true, ttl: 1 },
     ]
 }
 
@@ -35,11 +25,7 @@ fn labels_of_a_known_message() {
     // Checksum: 2000 + 000c + 0101 + 0001 + 80fe + 03e8 + 4b01 = f0f5, complemented 0f0a.
     let body = body(128, &format!("2000 0f0a {STACK}"));
     for declared in [128, 0] {
-        assert_eq!(
-            divide(&body, declared),
-            (&body[..128], stack()),
-            "declared {declared}"
-        );
+        assert_eq!(divide(&body, declared), (&body[..128], stack()), "declared {declared}");
     }
 }
 
@@ -62,11 +48,7 @@ fn where_the_extension_is() {
         let body = body(datagram, &format!("{header} {STACK}"));
         assert_eq!(divide(&body, declared), (&body[..end], labels), "{name}");
     }
-    for (name, length) in [
-        ("at the edge", 128),
-        ("a piece of a header", 131),
-        ("no extension", 38),
-    ] {
+    for (name, length) in [("at the edge", 128), ("a piece of a header", 131), ("no extension", 38)] {
         let mut body = body(128, "20000000");
         body.truncate(length);
         assert_eq!(divide(&body, 0), (&body[..], Vec::new()), "{name}");
@@ -80,49 +62,17 @@ fn objects() {
     let interface = "001c 020f 00000007 00010000 cb007109 08 6574683000 0000 000005dc";
     for (name, text, expected) in [
         ("none", String::new(), vec![]),
-        (
-            "interface information before",
-            format!("{interface} {STACK}"),
-            stack(),
-        ),
-        (
-            "interface information behind",
-            format!("{STACK} {interface}"),
-            stack(),
-        ),
+        ("interface information before", format!("{interface} {STACK}"), stack()),
+        ("interface information behind", format!("{STACK} {interface}"), stack()),
         ("unknown class before", format!("0005 f701 ff {STACK}"), stack()),
         ("other type of class 1", "0008 0102 000180fe".to_owned(), vec![]),
         ("empty object before", format!("0004 f701 {STACK}"), stack()),
-        (
-            "two stacks",
-            "0008 0101 000180fe 0008 0101 03e84b01".to_owned(),
-            stack(),
-        ),
-        (
-            "entry cut by its object",
-            "000a 0101 000180fe 03e8".to_owned(),
-            top.clone(),
-        ),
-        (
-            "length below its header",
-            format!("0008 0101 000180fe 0003 0101 {STACK}"),
-            top.clone(),
-        ),
-        (
-            "length 0",
-            format!("0008 0101 000180fe 0000 0101 {STACK}"),
-            top.clone(),
-        ),
-        (
-            "length behind the end",
-            "0008 0101 000180fe 000c 0101 03e84b01".to_owned(),
-            top.clone(),
-        ),
-        (
-            "piece of an object header",
-            "0008 0101 000180fe 0008 01".to_owned(),
-            top,
-        ),
+        ("two stacks", "0008 0101 000180fe 0008 0101 03e84b01".to_owned(), stack()),
+        ("entry cut by its object", "000a 0101 000180fe 03e8".to_owned(), top.clone()),
+        ("length below its header", format!("0008 0101 000180fe 0003 0101 {STACK}"), top.clone()),
+        ("length 0", format!("0008 0101 000180fe 0000 0101 {STACK}"), top.clone()),
+        ("length behind the end", "0008 0101 000180fe 000c 0101 03e84b01".to_owned(), top.clone()),
+        ("piece of an object header", "0008 0101 000180fe 0008 01".to_owned(), top),
         (
             "no stack is so deep",
             format!("0104 0101 {}", "000180fe".repeat(64)),
@@ -143,17 +93,11 @@ fn length_fields() {
     assert_eq!(decode_v4(&packet).unwrap().mpls, stack());
 
     let addresses = "20010db8000000000000000000000001 20010db8ffff00000000000000000007";
-    let mut packet = hex(&format!(
-        "0300 0000 14 000000 608fa3dc 0012 1101 {addresses} 9c4082ac 00121234 deadbeef d591"
-    ));
+    let mut packet =
+        hex(&format!("0300 0000 14 000000 608fa3dc 0012 1101 {addresses} 9c4082ac 00121234 deadbeef d591"));
     packet.resize(8 + 160, 0);
     packet.extend(hex(&format!("20000000 {STACK}")));
-    let message = decode_v6(
-        std::net::Ipv6Addr::LOCALHOST,
-        &packet,
-        crate::flow::Protocol::Icmp,
-    )
-    .unwrap();
+    let message = decode_v6(std::net::Ipv6Addr::LOCALHOST, &packet, crate::flow::Protocol::Icmp).unwrap();
     assert_eq!(message.mpls, stack());
     assert_eq!(message.quote.tag, Some(0xdead_beef));
 }

@@ -12,31 +12,16 @@ fn v4(text: &str) -> Result<Quote, DecodeError> {
 #[test]
 fn what_routers_alter_in_ipv4_quotes() {
     let plain = v4(UDP_V4).unwrap();
-    assert_eq!(
-        (plain.ident, plain.ttl, plain.tag),
-        (0x1234, Some(1), Some(0xdead_beef))
-    );
+    assert_eq!((plain.ident, plain.ttl, plain.tag), (0x1234, Some(1), Some(0xdead_beef)));
     for (name, text) in [
-        (
-            "lengths swapped",
-            "45082600 12344000 0111 7b4f c0000201 c6336407 9c4082ac 00124adf deadbeef 0c24",
-        ),
+        ("lengths swapped", "45082600 12344000 0111 7b4f c0000201 c6336407 9c4082ac 00124adf deadbeef 0c24"),
         (
             "length less header",
             "45080012 12344000 0111 7b4f c0000201 c6336407 9c4082ac 00124adf deadbeef 0c24",
         ),
-        (
-            "length 0",
-            "45080000 12344000 0111 7b4f c0000201 c6336407 9c4082ac 00124adf deadbeef 0c24",
-        ),
-        (
-            "offset swapped",
-            "45080026 12340040 0111 7b4f c0000201 c6336407 9c4082ac 00124adf deadbeef 0c24",
-        ),
-        (
-            "TOS and checksum",
-            "45c00026 12344000 0111 0000 c0000201 c6336407 9c4082ac 00124adf deadbeef 0c24",
-        ),
+        ("length 0", "45080000 12344000 0111 7b4f c0000201 c6336407 9c4082ac 00124adf deadbeef 0c24"),
+        ("offset swapped", "45080026 12340040 0111 7b4f c0000201 c6336407 9c4082ac 00124adf deadbeef 0c24"),
+        ("TOS and checksum", "45c00026 12344000 0111 0000 c0000201 c6336407 9c4082ac 00124adf deadbeef 0c24"),
         (
             "options",
             "47080026 12344000 0111 7b4f c0000201 c6336407 83070400 00000000 9c4082ac 00124adf deadbeef 0c24",
@@ -66,11 +51,7 @@ fn padding_is_no_tag() {
         (tcp, 128, Some(0xbeef), Some(0xd8a4)),
     ] {
         let quote = tags(text, quoted);
-        assert_eq!(
-            (quote.tag, quote.checksum),
-            (tag, checksum),
-            "{quoted} bytes of {text}"
-        );
+        assert_eq!((quote.tag, quote.checksum), (tag, checksum), "{quoted} bytes of {text}");
     }
     // Another's datagram that ends before our tag, and whatever lies behind it.
     let short = "45080020 12344000 0111 7b4f c0000201 c6336407  9c4082ac 000c4adf 11111111 11111111";
@@ -81,37 +62,22 @@ fn padding_is_no_tag() {
 fn ipv6_extension_headers_are_skipped() {
     let udp = "9c4082ac 00121234 deadbeef d591 00000000";
     let v6 = |next: &str, headers: &str| {
-        read_v6(&hex(&format!(
-            "608fa3dc 0012 {next}01 {V6_ADDRESSES} {headers} {udp}"
-        )))
+        read_v6(&hex(&format!("608fa3dc 0012 {next}01 {V6_ADDRESSES} {headers} {udp}")))
     };
     let plain = v6("11", "").unwrap();
     assert_eq!((plain.ident, plain.tag), (0x1234, Some(0xdead_beef)));
     for (name, next, headers) in [
         ("hop-by-hop", "00", "1100010400000000"),
-        (
-            "routing of 24 bytes",
-            "2b",
-            "1102040001000000 20010db8ffff00000000000000000007",
-        ),
+        ("routing of 24 bytes", "2b", "1102040001000000 20010db8ffff00000000000000000007"),
         ("destination options", "3c", "1100010400000000"),
         ("atomic fragment", "2c", "1100000100000007"),
-        (
-            "all in turn",
-            "00",
-            "3c00010400000000 2c00010400000000 1100000100000007",
-        ),
+        ("all in turn", "00", "3c00010400000000 2c00010400000000 1100000100000007"),
     ] {
         assert_eq!(v6(next, headers), Ok(plain), "{name}");
     }
     let extension = Err(DecodeError::Malformed("quoted IPv6 extension header"));
     for (name, next, headers, expected) in [
-        (
-            "later fragment",
-            "2c",
-            "1100001000000007",
-            Err(DecodeError::Irrelevant),
-        ),
+        ("later fragment", "2c", "1100001000000007", Err(DecodeError::Irrelevant)),
         ("longer than the quote", "00", "11ff010400000000", extension),
         ("no next header", "3b", "", Err(DecodeError::Irrelevant)),
     ] {
@@ -126,11 +92,7 @@ fn what_is_no_quote_of_a_probe() {
     use DecodeError::{Irrelevant, Malformed};
     for (name, text, expected) in [
         ("nothing", "", Malformed("quoted IPv4 header")),
-        (
-            "19 bytes",
-            "45080026 12344000 0111 7b4f c0000201 c63364",
-            Malformed("quoted IPv4 header"),
-        ),
+        ("19 bytes", "45080026 12344000 0111 7b4f c0000201 c63364", Malformed("quoted IPv4 header")),
         (
             "version 6",
             "65080026 12344000 0111 7b4f c0000201 c6336407 9c4082ac 00124adf",
@@ -151,21 +113,9 @@ fn what_is_no_quote_of_a_probe() {
             "45080026 12344000 0111 7b4f c0000201 c6336407 9c4082ac 00124a",
             Malformed("quoted transport header"),
         ),
-        (
-            "GRE",
-            "45080026 12344000 012f 7b4f c0000201 c6336407 9c4082ac 00124adf",
-            Irrelevant,
-        ),
-        (
-            "ICMPv6 in IPv4",
-            "45080026 12344000 013a 7b4f c0000201 c6336407 80009c40 04561234",
-            Irrelevant,
-        ),
-        (
-            "echo reply",
-            "45080026 12344000 0101 7b4f c0000201 c6336407 00009c40 04561234",
-            Irrelevant,
-        ),
+        ("GRE", "45080026 12344000 012f 7b4f c0000201 c6336407 9c4082ac 00124adf", Irrelevant),
+        ("ICMPv6 in IPv4", "45080026 12344000 013a 7b4f c0000201 c6336407 80009c40 04561234", Irrelevant),
+        ("echo reply", "45080026 12344000 0101 7b4f c0000201 c6336407 00009c40 04561234", Irrelevant),
     ] {
         assert_eq!(v4(text), Err(expected), "{name}");
     }

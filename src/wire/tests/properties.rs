@@ -13,15 +13,7 @@ fn any_template() -> impl Strategy<Value = Template> {
         |(addresses, protocol, rest, payload)| {
             let [source, destination] = addresses;
             let (destination_port, tos, dont_fragment) = rest;
-            Template {
-                source,
-                destination,
-                protocol,
-                destination_port,
-                tos,
-                dont_fragment,
-                payload,
-            }
+            Template { source, destination, protocol, destination_port, tos, dont_fragment, payload }
         },
     )
 }
@@ -51,24 +43,16 @@ pub(super) fn witness_of(packet: &[u8]) -> (u16, u16, usize) {
             match transport {
                 TransportSlice::Udp(udp) => {
                     assert_eq!(usize::from(udp.length()), length - 20);
-                    let computed = udp
-                        .to_header()
-                        .calc_checksum_ipv4(&header, udp.payload())
-                        .unwrap();
+                    let computed = udp.to_header().calc_checksum_ipv4(&header, udp.payload()).unwrap();
                     (computed, udp.checksum(), length)
                 }
                 TransportSlice::Tcp(tcp) => {
-                    let computed = tcp
-                        .to_header()
-                        .calc_checksum_ipv4(&header, tcp.payload())
-                        .unwrap();
+                    let computed = tcp.to_header().calc_checksum_ipv4(&header, tcp.payload()).unwrap();
                     (computed, tcp.checksum(), length)
                 }
-                TransportSlice::Icmpv4(icmp) => (
-                    icmp.icmp_type().calc_checksum(icmp.payload()),
-                    icmp.checksum(),
-                    length,
-                ),
+                TransportSlice::Icmpv4(icmp) => {
+                    (icmp.icmp_type().calc_checksum(icmp.payload()), icmp.checksum(), length)
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -78,17 +62,11 @@ pub(super) fn witness_of(packet: &[u8]) -> (u16, u16, usize) {
             match transport {
                 TransportSlice::Udp(udp) => {
                     assert_eq!(usize::from(udp.length()), length - 40);
-                    let computed = udp
-                        .to_header()
-                        .calc_checksum_ipv6(&header, udp.payload())
-                        .unwrap();
+                    let computed = udp.to_header().calc_checksum_ipv6(&header, udp.payload()).unwrap();
                     (computed, udp.checksum(), length)
                 }
                 TransportSlice::Tcp(tcp) => {
-                    let computed = tcp
-                        .to_header()
-                        .calc_checksum_ipv6(&header, tcp.payload())
-                        .unwrap();
+                    let computed = tcp.to_header().calc_checksum_ipv6(&header, tcp.payload()).unwrap();
                     (computed, tcp.checksum(), length)
                 }
                 TransportSlice::Icmpv6(icmp) => {
