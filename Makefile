@@ -1,0 +1,35 @@
+# The two commands of the README are `make run` and `make test`; the rest is for those who work on the project.
+
+CARGO ?= cargo
+PROGRAM := target/release/traceflow_exporter
+export TRACEFLOW_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+.PHONY: run build test tools check unit lab clean
+
+run: build
+	$(PROGRAM) --config.file=config.example.yaml
+
+build:
+	$(CARGO) build --release --locked
+
+# Everything that has to hold before a change lands: formatting, lints, all tests, also those on network namespaces
+# (as root; without root they say that they were skipped).
+test: tools check unit
+
+tools:
+	scripts/install-test-tools
+
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --quiet
+
+unit:
+	$(CARGO) test --locked
+
+# Only the tests on network namespaces.
+lab:
+	$(CARGO) test --locked --test kernel
+
+clean:
+	$(CARGO) clean
