@@ -3,23 +3,30 @@
 //! Knows how tcpdump starts, ends and breaks its lines; knows nothing of what they mean.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::Duration,
 };
 
+/// How often to look whether tcpdump has read all packets, [`PAUSE`] apart.
+const LOOKS: usize = 200;
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Packets that a namespace sends and receives, from [`super::Lab::capture`] to [`Capture::stop`].
 pub(crate) struct Capture {
     tcpdump: Child,
-    lines: Receiver<String>,
+    packets: Receiver<String>,
+    remarks: Receiver<String>,
 }
 
 impl Capture {
     /// Starts tcpdump and waits until it listens.
     pub(super) fn start(mut command: Command, interface: &str, filter: &str) -> Self {
         let mut tcpdump = command
+            // In immediate mode each packet takes a slot of full length in the ring: with the default length
+            // there are eight slots, and bursts get lost.
             .args([
                 "-i",
                 interface,
@@ -28,39 +35,57 @@ impl Capture {
                 "-v",
                 "-l",
                 "--immediate-mode",
-                filter,
+                "-s",
+                "2048",
+                "-B",
+                "16384",
             ])
+            .arg(filter)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("cannot start tcpdump");
-        let mut errors = BufReader::new(tcpdump.stderr.take().unwrap());
+        let packets = lines(tcpdump.stdout.take().unwrap());
+        let remarks = lines(tcpdump.stderr.take().unwrap());
+        let capture = Self {
+            tcpdump,
+            packets,
+            remarks,
+        };
         let mut said = String::new();
         while !said.contains("listening on") {
-            let read = errors
-                .read_line(&mut said)
-                .expect("cannot read what tcpdump says");
-            assert!(read > 0, "tcpdump does not listen on {interface}: {said}");
+            match capture.remarks.recv_timeout(Duration::from_secs(10)) {
+                Ok(line) => said.push_str(&line),
+                Err(_) => panic!("tcpdump does not listen on {interface}: {said}"),
+            }
         }
-        let output = BufReader::new(tcpdump.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            output
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
-        });
-        // Its parting words have to go somewhere, or it may block on them.
-        thread::spawn(move || errors.lines().map_while(Result::ok).for_each(drop));
-        Self { tcpdump, lines }
+        capture
     }
 
-    /// Waits until no packet has come for 100 ms and returns one line a packet, in the order of arrival:
-    /// Unix time in seconds with microseconds, then what `tcpdump -n -v` prints.
-    pub(crate) fn stop(self) -> Vec<String> {
+    /// What passed until now: one line a packet in the order of arrival, Unix time in seconds with microseconds,
+    /// then what `tcpdump -n -v` prints.
+    ///
+    /// # Panics
+    /// When packets were lost, so that a test may rely on their number.
+    pub(crate) fn stop(mut self) -> Vec<String> {
+        for look in 1.. {
+            let [captured, received, dropped] = self.statistics();
+            assert_eq!(dropped, 0, "tcpdump lost packets");
+            if captured == received {
+                break;
+            }
+            assert!(
+                look < LOOKS,
+                "tcpdump has read {captured} of {received} packets and does not go on"
+            );
+            thread::sleep(PAUSE);
+        }
+        self.signal("TERM");
+        self.tcpdump.wait().expect("cannot wait for tcpdump");
         let mut packets: Vec<String> = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(100)) {
+        // Interrupted, tcpdump ends with an empty line.
+        for line in self.packets.iter().filter(|line| !line.is_empty()) {
             match packets.last_mut() {
                 // A packet's second and further lines are indented.
                 Some(packet) if line.starts_with(char::is_whitespace) => {
@@ -72,12 +97,45 @@ impl Capture {
         }
         packets
     }
+
+    /// Packets that tcpdump has read, that its filter has let through, and that were lost between.
+    fn statistics(&self) -> [u64; 3] {
+        self.signal("USR1");
+        loop {
+            let remark = self
+                .remarks
+                .recv_timeout(Duration::from_secs(10))
+                .expect("tcpdump gives no statistics");
+            if remark.contains("received by filter") {
+                let mut numbers = remark.split_whitespace().filter_map(|word| word.parse().ok());
+                return std::array::from_fn(|_| {
+                    numbers.next().expect("tcpdump's statistics are three numbers")
+                });
+            }
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let (signal, process) = (format!("-{signal}"), self.tcpdump.id().to_string());
+        let status = Command::new("kill")
+            .args([signal, process])
+            .status()
+            .expect("cannot run kill");
+        assert!(status.success(), "tcpdump has ended");
+    }
 }
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        // Nothing is lost by a kill: what tcpdump read it has printed, line by line.
         let _ = self.tcpdump.kill();
         let _ = self.tcpdump.wait();
     }
+}
+
+/// Reads lines on a thread of its own, so that tcpdump never blocks on us.
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    thread::spawn(move || lines.try_for_each(|line| sender.send(line)));
+    receiver
 }
