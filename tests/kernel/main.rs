@@ -1,0 +1,16 @@
+//! Tests on real kernels' routing: network namespaces joined by veth pairs, with ECMP, made and removed by the
+//! tests themselves. They need root and the Debian packages iproute2, nftables and tcpdump; without root they
+//! print `skipped: needs root` and pass.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by panicking, its helpers too"
+)]
+
+mod lab;
+mod lab_tests;
+mod prober;
