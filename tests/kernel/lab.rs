@@ -51,19 +51,12 @@ pub(crate) struct Options {
 impl Options {
     /// Nodes are inbound interfaces, no limit on answers.
     pub(crate) fn links() -> Self {
-        Self {
-            mode: Mode::Links,
-            icmp_rate_limit: false,
-            hash_seed: 1,
-        }
+        Self { mode: Mode::Links, icmp_rate_limit: false, hash_seed: 1 }
     }
 
     /// Nodes are routers, no limit on answers.
     pub(crate) fn routers() -> Self {
-        Self {
-            mode: Mode::Routers,
-            ..Self::links()
-        }
+        Self { mode: Mode::Routers, ..Self::links() }
     }
 }
 
@@ -105,11 +98,7 @@ impl Lab {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{}{}-{number}-", namespaces::PREFIX, std::process::id());
         // From here on Drop cleans up, whatever goes wrong.
-        let lab = Self {
-            plan: Plan::new(topology),
-            mode: options.mode,
-            prefix,
-        };
+        let lab = Self { plan: Plan::new(topology), mode: options.mode, prefix };
         lab.set_up(options);
         lab
     }
@@ -117,9 +106,7 @@ impl Lab {
     /// A command that runs `program` in the namespace of `node`.
     pub(crate) fn command(&self, node: &str, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &self.namespace(self.plan.node(node))])
-            .arg(program.as_ref());
+        command.args(["netns", "exec", &self.namespace(self.plan.node(node))]).arg(program.as_ref());
         command
     }
 
@@ -153,17 +140,11 @@ impl Lab {
         let outbound = self.plan.outbound(from);
         let link_to = |name: &&str| {
             let to = self.plan.node(name);
-            let link = outbound
-                .iter()
-                .copied()
-                .find(|&link| self.plan.links[link].to == to);
+            let link = outbound.iter().copied().find(|&link| self.plan.links[link].to == to);
             link.unwrap_or_else(|| panic!("`{name}` is no next hop of `{node}`"))
         };
         let allowed: Vec<usize> = next_hops.iter().map(link_to).collect();
-        let script = format!(
-            "ip -batch - <<'END'\n{}END\n",
-            self.forward_routes(from, &allowed)
-        );
+        let script = format!("ip -batch - <<'END'\n{}END\n", self.forward_routes(from, &allowed));
         Script::shell(&self.namespace(from), &script)
             .finish()
             .unwrap_or_else(|error| panic!("cannot replace the next hops of `{node}`: {error}"));
@@ -184,9 +165,7 @@ impl Lab {
 
     /// The names of its namespaces.
     pub(crate) fn namespaces(&self) -> Vec<String> {
-        (0..self.plan.nodes.len())
-            .map(|node| self.namespace(node))
-            .collect()
+        (0..self.plan.nodes.len()).map(|node| self.namespace(node)).collect()
     }
 
     fn namespace(&self, node: usize) -> String {
@@ -194,11 +173,8 @@ impl Lab {
     }
 
     fn set_up(&self, options: Options) {
-        let mut batch: String = self
-            .namespaces()
-            .iter()
-            .map(|namespace| format!("netns add {namespace}\n"))
-            .collect();
+        let mut batch: String =
+            self.namespaces().iter().map(|namespace| format!("netns add {namespace}\n")).collect();
         for (index, link) in self.plan.links.iter().enumerate() {
             let name = interface(index);
             let (from, to) = (self.namespace(link.from), self.namespace(link.to));
@@ -226,9 +202,7 @@ impl Lab {
             })
             .collect();
         for (node, script) in scripts {
-            script
-                .finish()
-                .unwrap_or_else(|error| panic!("cannot set up the lab's node `{node}`: {error}"));
+            script.finish().unwrap_or_else(|error| panic!("cannot set up the lab's node `{node}`: {error}"));
         }
     }
 
@@ -261,16 +235,10 @@ impl Lab {
             writeln!(script, "echo {value} >/proc/sys/net/{name}").unwrap();
         }
         // By interface as well: they exist already and took over what `default` was.
-        for (name, value) in [
-            ("ipv4/conf/*/rp_filter", 0),
-            ("ipv6/conf/*/disable_ipv6", 0),
-            ("ipv6/conf/*/accept_dad", 0),
-        ] {
-            writeln!(
-                script,
-                "for file in /proc/sys/net/{name}; do echo {value} >$file; done"
-            )
-            .unwrap();
+        for (name, value) in
+            [("ipv4/conf/*/rp_filter", 0), ("ipv6/conf/*/disable_ipv6", 0), ("ipv6/conf/*/accept_dad", 0)]
+        {
+            writeln!(script, "for file in /proc/sys/net/{name}; do echo {value} >$file; done").unwrap();
         }
         script
     }
@@ -289,13 +257,7 @@ impl Lab {
             batch.push_str("route add 0.0.0.0/0 dev sink\nroute add ::/0 dev sink\n");
         }
         for family in FAMILIES {
-            writeln!(
-                batch,
-                "address add {} dev lo{}",
-                Plan::own(node, family),
-                no_dad(family)
-            )
-            .unwrap();
+            writeln!(batch, "address add {} dev lo{}", Plan::own(node, family), no_dad(family)).unwrap();
             for (index, link) in self.plan.links.iter().enumerate() {
                 let (near, far) = (Plan::near(index, family), Plan::far(index, family));
                 let (address, neighbour, mac) = match node {
@@ -304,12 +266,7 @@ impl Lab {
                     _ => continue,
                 };
                 let (length, name) = (link_prefix(family), interface(index));
-                writeln!(
-                    batch,
-                    "address add {address}/{length} dev {name}{}",
-                    no_dad(family)
-                )
-                .unwrap();
+                writeln!(batch, "address add {address}/{length} dev {name}{}", no_dad(family)).unwrap();
                 // Known from the start, or the first probes of a burst get lost waiting for it.
                 writeln!(batch, "neighbour add {neighbour} lladdr {mac} dev {name}").unwrap();
             }
@@ -331,12 +288,7 @@ impl Lab {
     /// A node's routes to all destinations over these of its links, as lines of `ip -batch`.
     fn forward_routes(&self, node: usize, allowed: &[usize]) -> String {
         let mut batch = String::new();
-        for &destination in self
-            .plan
-            .destinations
-            .iter()
-            .filter(|&&destination| destination != node)
-        {
+        for &destination in self.plan.destinations.iter().filter(|&&destination| destination != node) {
             let mut links = self.plan.towards(node, destination);
             links.retain(|link| allowed.contains(link));
             for family in FAMILIES.into_iter().filter(|_| !links.is_empty()) {

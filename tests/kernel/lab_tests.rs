@@ -12,17 +12,10 @@ use crate::{
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 fn build(name: &str, options: Options) -> Lab {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tells how long a lab takes; nothing depends on it"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "tells how long a lab takes; nothing depends on it")]
     let begin = Instant::now();
     let lab = Lab::build(&topology(name), options);
-    println!(
-        "{name}: {} namespaces in {:?}",
-        lab.namespaces().len(),
-        begin.elapsed()
-    );
+    println!("{name}: {} namespaces in {:?}", lab.namespaces().len(), begin.elapsed());
     lab
 }
 
@@ -30,11 +23,7 @@ fn assert_truth(lab: &Lab, observed: &Observed, family: Family) {
     let truth = lab.truth(family);
     assert_eq!(observed.nodes(), truth.nodes, "nodes, {family:?}");
     assert_eq!(observed.links(), truth.links, "links, {family:?}");
-    assert_eq!(
-        observed.gaps(),
-        truth.silent.keys().copied().collect::<BTreeSet<_>>(),
-        "silence, {family:?}"
-    );
+    assert_eq!(observed.gaps(), truth.silent.keys().copied().collect::<BTreeSet<_>>(), "silence, {family:?}");
 }
 
 /// In these all flows end at the destination, or all do not. Flows that a swallowing branch takes end early.
@@ -116,12 +105,7 @@ fn next_hops_go_and_come_back() {
     for family in FAMILIES {
         let second_hop = || -> BTreeSet<IpAddr> {
             let observed = probe(&lab, "s", lab.destination(family), 64, 2);
-            observed
-                .nodes()
-                .into_iter()
-                .filter(|(ttl, _)| *ttl == 2)
-                .map(|(_, address)| address)
-                .collect()
+            observed.nodes().into_iter().filter(|(ttl, _)| *ttl == 2).map(|(_, address)| address).collect()
         };
         let all = ["a1", "b1", "c1", "e1"];
         for next_hops in [&all[..], &["a1", "c1", "e1"], &["b1"], &all] {
@@ -145,16 +129,12 @@ fn captures_hold_every_packet() {
         let (probes, answers) = (source.stop(), router.stop());
         assert_eq!(probes.len(), 8 * 6, "{probes:#?}");
         assert!(
-            probes
-                .iter()
-                .all(|packet| packet.contains(version) && packet.contains(".33452")),
+            probes.iter().all(|packet| packet.contains(version) && packet.contains(".33452")),
             "{probes:#?}"
         );
         // Its own and those of the four hops behind it.
         assert_eq!(answers.len(), 8 * 5, "{answers:#?}");
-        let times = probes
-            .iter()
-            .map(|packet| packet.split(' ').next().unwrap().parse::<f64>().unwrap());
+        let times = probes.iter().map(|packet| packet.split(' ').next().unwrap().parse::<f64>().unwrap());
         assert!(times.is_sorted());
     }
 }
@@ -169,11 +149,7 @@ fn weights_give_shares() {
         let observed = probe(&lab, "s", lab.destination(family), 300, 2);
         let share = |name: &str| {
             let address = lab.address(name, family);
-            observed
-                .flows
-                .values()
-                .filter(|hops| hops.get(&2) == Some(&address))
-                .count()
+            observed.flows.values().filter(|hops| hops.get(&2) == Some(&address)).count()
         };
         let shares = ["a", "b", "c", "e"].map(share);
         for (share, expected) in shares.into_iter().zip([160, 80, 40, 20]) {
@@ -189,13 +165,7 @@ fn the_seed_decides_which_way_flows_go() {
         return;
     }
     let flows = |hash_seed, family| {
-        let lab = build(
-            "diamond4",
-            Options {
-                hash_seed,
-                ..Options::routers()
-            },
-        );
+        let lab = build("diamond4", Options { hash_seed, ..Options::routers() });
         probe(&lab, "s", lab.destination(family), 64, 6).flows
     };
     for family in FAMILIES {
@@ -211,31 +181,17 @@ fn the_kernels_rate_limit_can_be_left_on() {
         return;
     }
     for (icmp_rate_limit, limited) in [(true, true), (false, false)] {
-        let lab = build(
-            "line",
-            Options {
-                icmp_rate_limit,
-                ..Options::routers()
-            },
-        );
+        let lab = build("line", Options { icmp_rate_limit, ..Options::routers() });
         for family in FAMILIES {
             let observed = probe(&lab, "s", lab.destination(family), 64, 1);
-            assert_eq!(
-                observed.flows.len() < 64,
-                limited,
-                "{} answers, {family:?}",
-                observed.flows.len()
-            );
+            assert_eq!(observed.flows.len() < 64, limited, "{} answers, {family:?}", observed.flows.len());
         }
     }
 }
 
 /// Namespaces there are of these.
 fn left(namespaces: &[String]) -> usize {
-    namespaces
-        .iter()
-        .filter(|name| fs::exists(format!("/run/netns/{name}")).unwrap())
-        .count()
+    namespaces.iter().filter(|name| fs::exists(format!("/run/netns/{name}")).unwrap()).count()
 }
 
 #[test]
@@ -249,10 +205,7 @@ fn nothing_is_left_behind() {
     assert_eq!(left(&namespaces), 7);
     drop(lab);
     assert_eq!(left(&namespaces), 0);
-    assert!(
-        !inhabitant.wait().unwrap().success(),
-        "a process in a namespace outlived it"
-    );
+    assert!(!inhabitant.wait().unwrap().success(), "a process in a namespace outlived it");
 
     let mut namespaces = Vec::new();
     let panicked = catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -274,21 +227,10 @@ fn labs_of_the_dead_are_swept_away() {
     let namespaces = [of(dead.id()), of(1)];
     dead.wait().unwrap();
     for namespace in &namespaces {
-        assert!(
-            Command::new("ip")
-                .args(["netns", "add", namespace])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("ip").args(["netns", "add", namespace]).status().unwrap().success());
     }
     drop(build("line", Options::links()));
-    let left = namespaces
-        .each_ref()
-        .map(|namespace| left(std::slice::from_ref(namespace)));
-    Command::new("ip")
-        .args(["netns", "delete", &namespaces[1]])
-        .status()
-        .unwrap();
+    let left = namespaces.each_ref().map(|namespace| left(std::slice::from_ref(namespace)));
+    Command::new("ip").args(["netns", "delete", &namespaces[1]]).status().unwrap();
     assert_eq!(left, [0, 1], "only that of the living may be left");
 }

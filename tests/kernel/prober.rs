@@ -31,29 +31,20 @@ pub(crate) struct Observed {
 impl Observed {
     /// Every TTL at which an address answered.
     pub(crate) fn nodes(&self) -> BTreeSet<(u8, IpAddr)> {
-        self.flows
-            .values()
-            .flatten()
-            .map(|(ttl, address)| (*ttl, *address))
-            .collect()
+        self.flows.values().flatten().map(|(ttl, address)| (*ttl, *address)).collect()
     }
 
     /// Every pair of addresses that answered at consecutive TTLs of one flow.
     pub(crate) fn links(&self) -> BTreeSet<(u8, IpAddr, IpAddr)> {
         let of_flow = |hops: &BTreeMap<u8, IpAddr>| -> Vec<_> {
-            hops.iter()
-                .filter_map(|(ttl, from)| Some((*ttl, *from, *hops.get(&(ttl + 1))?)))
-                .collect()
+            hops.iter().filter_map(|(ttl, from)| Some((*ttl, *from, *hops.get(&(ttl + 1))?))).collect()
         };
         self.flows.values().flat_map(of_flow).collect()
     }
 
     /// How many flows reached the destination.
     pub(crate) fn reached(&self) -> usize {
-        self.flows
-            .values()
-            .filter(|hops| hops.values().any(|&address| address == self.destination))
-            .count()
+        self.flows.values().filter(|hops| hops.values().any(|&address| address == self.destination)).count()
     }
 
     /// The TTLs at which a flow that was answered further on was not answered.
@@ -76,15 +67,8 @@ pub(crate) fn probe(lab: &Lab, from: &str, destination: IpAddr, flows: u16, max_
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "the prober failed: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let mut observed = Observed {
-        flows: BTreeMap::new(),
-        destination,
-    };
+    assert!(output.status.success(), "the prober failed: {text}{}", String::from_utf8_lossy(&output.stderr));
+    let mut observed = Observed { flows: BTreeMap::new(), destination };
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         if let [ANSWER, flow, ttl, address] = words[..] {
@@ -93,11 +77,7 @@ pub(crate) fn probe(lab: &Lab, from: &str, destination: IpAddr, flows: u16, max_
         }
     }
     for hops in observed.flows.values_mut() {
-        if let Some(end) = hops
-            .iter()
-            .find(|(_, address)| **address == destination)
-            .map(|(ttl, _)| *ttl)
-        {
+        if let Some(end) = hops.iter().find(|(_, address)| **address == destination).map(|(ttl, _)| *ttl) {
             hops.retain(|ttl, _| *ttl <= end);
         }
     }

@@ -27,19 +27,7 @@ impl Capture {
         let mut tcpdump = command
             // In immediate mode each packet takes a slot of full length in the ring: with the default length
             // there are eight slots, and bursts get lost.
-            .args([
-                "-i",
-                interface,
-                "-n",
-                "-tt",
-                "-v",
-                "-l",
-                "--immediate-mode",
-                "-s",
-                "2048",
-                "-B",
-                "16384",
-            ])
+            .args(["-i", interface, "-n", "-tt", "-v", "-l", "--immediate-mode", "-s", "2048", "-B", "16384"])
             .arg(filter)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -48,11 +36,7 @@ impl Capture {
             .expect("cannot start tcpdump");
         let packets = lines(tcpdump.stdout.take().unwrap());
         let remarks = lines(tcpdump.stderr.take().unwrap());
-        let capture = Self {
-            tcpdump,
-            packets,
-            remarks,
-        };
+        let capture = Self { tcpdump, packets, remarks };
         let mut said = String::new();
         while !said.contains("listening on") {
             match capture.remarks.recv_timeout(Duration::from_secs(10)) {
@@ -75,10 +59,7 @@ impl Capture {
             if captured == received {
                 break;
             }
-            assert!(
-                look < LOOKS,
-                "tcpdump has read {captured} of {received} packets and does not go on"
-            );
+            assert!(look < LOOKS, "tcpdump has read {captured} of {received} packets and does not go on");
             thread::sleep(PAUSE);
         }
         self.signal("TERM");
@@ -102,10 +83,8 @@ impl Capture {
     fn statistics(&self) -> [u64; 3] {
         self.signal("USR1");
         loop {
-            let remark = self
-                .remarks
-                .recv_timeout(Duration::from_secs(10))
-                .expect("tcpdump gives no statistics");
+            let remark =
+                self.remarks.recv_timeout(Duration::from_secs(10)).expect("tcpdump gives no statistics");
             if remark.contains("received by filter") {
                 let mut numbers = remark.split_whitespace().filter_map(|word| word.parse().ok());
                 return std::array::from_fn(|_| {
@@ -117,10 +96,7 @@ impl Capture {
 
     fn signal(&self, signal: &str) {
         let (signal, process) = (format!("-{signal}"), self.tcpdump.id().to_string());
-        let status = Command::new("kill")
-            .args([signal, process])
-            .status()
-            .expect("cannot run kill");
+        let status = Command::new("kill").args([signal, process]).status().expect("cannot run kill");
         assert!(status.success(), "tcpdump has ended");
     }
 }

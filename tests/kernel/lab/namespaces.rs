@@ -20,17 +20,11 @@ const DIRECTORY: &str = "/run/netns";
 /// When a tool is missing: for root that is a failure, not a reason to skip.
 pub(crate) fn require_tools() {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    for (tool, package) in [
-        ("ip", "iproute2"),
-        ("nft", "nftables"),
-        ("tcpdump", "tcpdump"),
-        ("nsenter", "util-linux"),
-    ] {
+    for (tool, package) in
+        [("ip", "iproute2"), ("nft", "nftables"), ("tcpdump", "tcpdump"), ("nsenter", "util-linux")]
+    {
         let found = std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
-        assert!(
-            found,
-            "the kernel lab needs `{tool}`: install the Debian package {package}"
-        );
+        assert!(found, "the kernel lab needs `{tool}`: install the Debian package {package}");
     }
 }
 
@@ -49,9 +43,7 @@ pub(crate) fn names() -> Vec<String> {
     let Ok(entries) = fs::read_dir(DIRECTORY) else {
         return Vec::new();
     };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect()
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
 }
 
 pub(crate) fn path(name: &str) -> PathBuf {
@@ -64,19 +56,10 @@ pub(crate) fn remove(names: &[String]) {
         return;
     }
     // Held open, or another lab's new namespace may take over a number.
-    let held: Vec<File> = names
-        .iter()
-        .filter_map(|name| File::open(path(name)).ok())
-        .collect();
-    let inodes: BTreeSet<u64> = held
-        .iter()
-        .filter_map(|file| file.metadata().ok())
-        .map(|file| file.ino())
-        .collect();
-    let batch: String = names
-        .iter()
-        .map(|name| format!("netns delete {name}\n"))
-        .collect();
+    let held: Vec<File> = names.iter().filter_map(|name| File::open(path(name)).ok()).collect();
+    let inodes: BTreeSet<u64> =
+        held.iter().filter_map(|file| file.metadata().ok()).map(|file| file.ino()).collect();
+    let batch: String = names.iter().map(|name| format!("netns delete {name}\n")).collect();
     let mut ip = Command::new("ip");
     // Another process may sweep the same names at the same time.
     ip.args(["-force", "-batch", "-"]);
@@ -88,11 +71,7 @@ pub(crate) fn remove(names: &[String]) {
     // Only now: without the names nobody enters any more.
     let inhabitants = inhabitants(names, &inodes);
     if !inhabitants.is_empty() {
-        let _ = Command::new("kill")
-            .arg("-KILL")
-            .args(&inhabitants)
-            .stderr(Stdio::null())
-            .status();
+        let _ = Command::new("kill").arg("-KILL").args(&inhabitants).stderr(Stdio::null()).status();
     }
 }
 
@@ -100,11 +79,8 @@ pub(crate) fn remove(names: &[String]) {
 fn inhabitants(names: &[String], inodes: &BTreeSet<u64>) -> Vec<String> {
     // The command line first: what is not `ip netns exec` any more is inside.
     let entering = |process: &str| {
-        fs::read_to_string(format!("/proc/{process}/cmdline")).is_ok_and(|line| {
-            names
-                .iter()
-                .any(|name| line.contains(&format!("netns\0exec\0{name}\0")))
-        })
+        fs::read_to_string(format!("/proc/{process}/cmdline"))
+            .is_ok_and(|line| names.iter().any(|name| line.contains(&format!("netns\0exec\0{name}\0"))))
     };
     let inside = |process: &str| {
         fs::metadata(format!("/proc/{process}/ns/net")).is_ok_and(|file| inodes.contains(&file.ino()))
@@ -122,11 +98,7 @@ pub(crate) struct Script(std::io::Result<Child>);
 impl Script {
     /// Starts `command` on `input`, which must fit into a pipe (64 KiB).
     pub(crate) fn start(mut command: Command, input: &str) -> Self {
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         Self(child.and_then(|mut child| {
             if let Some(mut stdin) = child.stdin.take() {
                 stdin.write_all(input.as_bytes())?;
@@ -145,9 +117,7 @@ impl Script {
     /// A shell in a namespace.
     pub(crate) fn shell(namespace: &str, script: &str) -> Self {
         let mut nsenter = Command::new("nsenter");
-        nsenter
-            .arg(format!("--net={}", path(namespace).display()))
-            .args(["sh", "-e"]);
+        nsenter.arg(format!("--net={}", path(namespace).display())).args(["sh", "-e"]);
         Self::start(nsenter, script)
     }
 
@@ -156,17 +126,10 @@ impl Script {
     /// # Errors
     /// What the command said when it failed.
     pub(crate) fn finish(self) -> Result<(), String> {
-        let output = self
-            .0
-            .and_then(Child::wait_with_output)
-            .map_err(|error| error.to_string())?;
+        let output = self.0.and_then(Child::wait_with_output).map_err(|error| error.to_string())?;
         if output.status.success() {
             return Ok(());
         }
-        Err(format!(
-            "{}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        ))
+        Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
     }
 }

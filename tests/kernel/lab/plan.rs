@@ -45,66 +45,28 @@ impl Plan {
     /// When the topology asks for what the kernel lab cannot do: a fault other than `silent` and `swallow`, a
     /// weight above 256, a script, or more than 4096 nodes.
     pub(crate) fn new(topology: &Topology) -> Self {
-        assert!(
-            topology.nodes().len() <= 0x1000,
-            "the address plan holds 4096 nodes"
-        );
-        assert!(
-            topology.edges().len() <= 0x10000,
-            "the address plan holds 65536 links"
-        );
-        assert!(
-            topology.events().is_empty(),
-            "the kernel lab plays no script: call `replace_next_hops`"
-        );
-        assert_eq!(
-            topology.faults(),
-            &Default::default(),
-            "the kernel lab has no faulty network"
-        );
+        assert!(topology.nodes().len() <= 0x1000, "the address plan holds 4096 nodes");
+        assert!(topology.edges().len() <= 0x10000, "the address plan holds 65536 links");
+        assert!(topology.events().is_empty(), "the kernel lab plays no script: call `replace_next_hops`");
+        assert_eq!(topology.faults(), &Default::default(), "the kernel lab has no faulty network");
         let source = topology.source();
         let destinations = topology.destinations().to_vec();
         let links: Vec<Link> = (topology.edges().iter())
-            .map(|edge| Link {
-                from: edge.from,
-                to: edge.to,
-                weight: edge.weight,
-            })
+            .map(|edge| Link { from: edge.from, to: edge.to, weight: edge.weight })
             .collect();
-        assert!(
-            links.iter().all(|link| link.weight <= 256),
-            "a kernel's next hop has a weight of 1 to 256"
-        );
+        assert!(links.iter().all(|link| link.weight <= 256), "a kernel's next hop has a weight of 1 to 256");
         let nodes = (topology.nodes().iter().enumerate())
             .map(|(index, node)| {
                 let Attributes { silent, swallow, .. } = node.attributes;
-                let known = Attributes {
-                    silent,
-                    swallow,
-                    ..Attributes::default()
-                };
-                assert_eq!(
-                    node.attributes, known,
-                    "the kernel lab cannot make `{}` behave so",
-                    node.name
-                );
+                let known = Attributes { silent, swallow, ..Attributes::default() };
+                assert_eq!(node.attributes, known, "the kernel lab cannot make `{}` behave so", node.name);
                 let leads_on = links.iter().any(|link| link.from == index);
                 let swallow = swallow || (!leads_on && !destinations.contains(&index));
-                Node {
-                    name: node.name.clone(),
-                    silent,
-                    swallow,
-                }
+                Node { name: node.name.clone(), silent, swallow }
             })
             .collect();
         let way_back = way_back(topology.nodes().len(), &links, source);
-        Self {
-            nodes,
-            links,
-            source,
-            destinations,
-            way_back,
-        }
+        Self { nodes, links, source, destinations, way_back }
     }
 
     pub(crate) fn node(&self, name: &str) -> usize {
@@ -116,9 +78,7 @@ impl Plan {
 
     /// The links that leave `node`.
     pub(crate) fn outbound(&self, node: usize) -> Vec<usize> {
-        (0..self.links.len())
-            .filter(|&link| self.links[link].from == node)
-            .collect()
+        (0..self.links.len()).filter(|&link| self.links[link].from == node).collect()
     }
 
     /// The links over which `node` sends to `destination`: those behind which it lies, and dead ends, which
@@ -139,11 +99,7 @@ impl Plan {
         let mut seen = BTreeSet::from([node]);
         let mut queue = vec![node];
         while let Some(node) = queue.pop() {
-            let next = self
-                .links
-                .iter()
-                .filter(|link| link.from == node)
-                .map(|link| link.to);
+            let next = self.links.iter().filter(|link| link.from == node).map(|link| link.to);
             queue.extend(next.filter(|&to| seen.insert(to)));
         }
         seen

@@ -138,50 +138,22 @@ mod tests {
         // Topology, mode, nodes, links, silent nodes, links of silent nodes, paths, hops.
         let cases: [(&str, Mode, Counts); 15] = [
             ("line", Mode::Links, (6, 5, 0, 0, 1, (6, 6))),
-            (
-                "diamond4",
-                Mode::Routers,
-                (1 + 3 * 4 + 2, 4 * 4 + 1, 0, 0, 4, (6, 6)),
-            ),
+            ("diamond4", Mode::Routers, (1 + 3 * 4 + 2, 4 * 4 + 1, 0, 0, 4, (6, 6))),
             // The convergence has four inbound links and is four nodes; only the destination is one.
-            (
-                "diamond4",
-                Mode::Links,
-                (1 + 4 * 4 + 1, 4 * 4 + 4, 0, 0, 4, (6, 6)),
-            ),
-            (
-                "three-diamonds",
-                Mode::Routers,
-                (5 + 2 + 4 + 3 + 1, 4 + 1 + 8 + 6 + 1, 0, 0, 24, (9, 9)),
-            ),
+            ("diamond4", Mode::Links, (1 + 4 * 4 + 1, 4 * 4 + 4, 0, 0, 4, (6, 6))),
+            ("three-diamonds", Mode::Routers, (5 + 2 + 4 + 3 + 1, 4 + 1 + 8 + 6 + 1, 0, 0, 24, (9, 9))),
             ("mesh4x4", Mode::Routers, (11, 4 + 16 + 4 + 1, 0, 0, 16, (5, 5))),
-            (
-                "mesh4x4",
-                Mode::Links,
-                (1 + 4 + 16 + 4 + 1, 4 + 16 + 16 + 4, 0, 0, 16, (5, 5)),
-            ),
+            ("mesh4x4", Mode::Links, (1 + 4 + 16 + 4 + 1, 4 + 16 + 16 + 4, 0, 0, 16, (5, 5))),
             // Behind the branches the same routers stand at two TTLs.
-            (
-                "unequal",
-                Mode::Routers,
-                (1 + 2 + 2 + 2 + 2 + 1, 2 + 2 + 2 + 2 + 1, 0, 0, 2, (5, 6)),
-            ),
+            ("unequal", Mode::Routers, (1 + 2 + 2 + 2 + 2 + 1, 2 + 2 + 2 + 2 + 1, 0, 0, 2, (5, 6))),
             ("silent", Mode::Routers, (1 + 3 + 2, 3 + 3 + 1, 1, 2, 4, (4, 4))),
             ("silent", Mode::Links, (1 + 3 + 4 + 1, 3 + 3 + 4, 1, 2, 4, (4, 4))),
             ("silent-destination", Mode::Routers, (4, 4, 0, 0, 0, (0, 0))),
             ("swallow", Mode::Routers, (7, 4 + 3 + 1, 0, 0, 3, (4, 4))),
-            (
-                "swallow",
-                Mode::Links,
-                (1 + 4 + 3 + 1, 4 + 3 + 3, 0, 0, 3, (4, 4)),
-            ),
+            ("swallow", Mode::Links, (1 + 4 + 3 + 1, 4 + 3 + 3, 0, 0, 3, (4, 4))),
             ("blackhole", Mode::Routers, (3, 2, 0, 0, 0, (0, 0))),
             ("loop", Mode::Routers, (30, 29, 0, 0, 0, (0, 0))),
-            (
-                "cascade2x3x4",
-                Mode::Routers,
-                (1 + 2 + 6 + 24 + 2, 2 + 6 + 24 + 24 + 1, 0, 0, 24, (6, 6)),
-            ),
+            ("cascade2x3x4", Mode::Routers, (1 + 2 + 6 + 24 + 2, 2 + 6 + 24 + 24 + 1, 0, 0, 24, (6, 6))),
         ];
         for (name, mode, expected) in cases {
             for family in [Family::V4, Family::V6] {
@@ -208,11 +180,7 @@ mod tests {
         assert_eq!(truth.silent, BTreeMap::from([(3, 2)]));
         assert_eq!(truth.paths, 2);
         let address = |name: &str| Some(Plan::own(plan.node(name), Family::V4));
-        let expected = [
-            (2, address("a"), None),
-            (2, address("b"), None),
-            (3, None, address("x")),
-        ];
+        let expected = [(2, address("a"), None), (2, address("b"), None), (3, None, address("x"))];
         assert_eq!(truth.silent_links, BTreeSet::from(expected));
     }
 }
