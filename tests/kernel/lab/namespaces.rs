@@ -98,11 +98,7 @@ pub(crate) struct Script(std::io::Result<Child>);
 impl Script {
     /// Starts `command` and feeds it `input`.
     pub(crate) fn start(mut command: Command, input: &str) -> Self {
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         Self(child.map(|mut child| {
             if let Some(mut stdin) = child.stdin.take() {
                 // One that ends before it has read everything says why itself.
