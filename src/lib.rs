@@ -3,12 +3,15 @@
 #![forbid(unsafe_code)]
 
 pub mod flow;
+pub mod metrics;
 pub mod network;
 pub mod probe;
+pub mod render;
 pub mod route;
 pub mod store;
 pub mod strategy;
 pub mod time;
 pub mod trace;
 pub mod tracer;
+pub mod web;
 pub mod wire;
