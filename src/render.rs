@@ -9,6 +9,10 @@ mod table;
 pub(crate) mod sample;
 
 pub use self::json::Document;
+pub(crate) use self::{
+    json::{seconds, timestamp},
+    table::milliseconds,
+};
 use crate::trace::Trace;
 
 /// A trace with what it does not know itself.

@@ -38,7 +38,7 @@ fn of_hop(hop: &Hop, before: &[String], route: &Route) -> Vec<String> {
                     format!("*{}", behind.map_or("", String::as_str))
                 }
             };
-            unique(name, &mut taken)
+            unique(&name, &mut taken)
         })
         .collect()
 }
@@ -52,8 +52,8 @@ fn predecessor<'a>(into: impl Iterator<Item = &'a Link> + Clone, least: usize) -
 }
 
 /// The name itself, or with a number behind it where it is taken.
-fn unique(name: String, taken: &mut BTreeSet<String>) -> String {
-    let mut candidate = name.clone();
+fn unique(name: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut candidate = name.to_owned();
     let mut number = 2;
     while !taken.insert(candidate.clone()) {
         candidate = format!("{name}#{number}");

@@ -165,7 +165,7 @@ fn what_vanished_vanishes_at_once() {
 
     let gone = sample::failed("a", "no route");
     snapshot.last_round = gone.last_round;
-    let after = samples([snapshot.clone()]);
+    let after = samples([snapshot]);
     for name in [
         "traceflow_target_up",
         "traceflow_paths",

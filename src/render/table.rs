@@ -214,7 +214,7 @@ fn percent(share: f64) -> String {
 }
 
 /// Three significant digits, but no decimals from 100 ms on.
-fn milliseconds(duration: Duration) -> String {
+pub(crate) fn milliseconds(duration: Duration) -> String {
     let millis = duration.as_secs_f64() * 1000.0;
     let decimals = match millis {
         millis if millis < 1.0 => 3,
