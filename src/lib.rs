@@ -2,11 +2,14 @@
 //! Prometheus what it found.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod config;
 pub mod flow;
+pub mod metrics;
 pub mod monitor;
 pub mod network;
 pub mod probe;
+pub mod render;
 pub mod request;
 pub mod resolve;
 pub mod route;
@@ -17,4 +20,5 @@ pub mod strategy;
 pub mod time;
 pub mod trace;
 pub mod tracer;
+pub mod web;
 pub mod wire;

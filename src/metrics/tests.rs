@@ -1,0 +1,441 @@
+mod parser;
+mod properties;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use self::parser::Sample;
+use super::*;
+use crate::{
+    flow::{Family, Protocol},
+    network::Discard,
+    probe::Ttl,
+    render::sample,
+    route::Balancing,
+    store::{Snapshot, Tally},
+};
+
+const GOLDEN: &str = include_str!("tests/exposition.txt");
+
+fn show(store: &Store, limits: Limits) -> String {
+    render(&Scrape {
+        store,
+        engine: &Counters::default(),
+        process: None,
+        limits,
+        reload: None,
+    })
+}
+
+/// All samples of targets made with the usual limits.
+fn samples(snapshots: impl IntoIterator<Item = Snapshot>) -> Vec<Sample> {
+    parser::parse(&show(&sample::store(snapshots), Limits::default()))
+}
+
+fn value(samples: &[Sample], name: &str, target: &str) -> Option<f64> {
+    let mut found = samples
+        .iter()
+        .filter(|sample| sample.name == name && sample.label("target") == Some(target));
+    let value = found.next()?.value;
+    assert!(found.next().is_none(), "{name} has several series");
+    Some(value)
+}
+
+fn count(samples: &[Sample], names: &[&str]) -> usize {
+    samples
+        .iter()
+        .filter(|sample| names.contains(&sample.name.as_str()))
+        .count()
+}
+
+const HOP_LEVEL: [&str; 5] = [
+    "traceflow_hop_nodes",
+    "traceflow_hop_rtt_seconds",
+    "traceflow_hop_probes_sent_total",
+    "traceflow_hop_replies_received_total",
+    "traceflow_hop_rate_limited",
+];
+const TOPOLOGY: [&str; 2] = ["traceflow_node_info", "traceflow_link_flows"];
+
+#[test]
+fn the_whole_exposition() {
+    let mut shop = sample::traced("shop", sample::diamond());
+    shop.labels = BTreeMap::from([("site".to_owned(), "ams".to_owned())]);
+    let store = sample::store([
+        shop,
+        sample::fresh("new", "new.example.net"),
+        sample::failed("gone", "no such host"),
+    ]);
+    store.note_delay();
+    let _round = store.begin_round();
+    let engine = Counters {
+        probes_sent: BTreeMap::from([((Protocol::Udp, Family::V4), 1000)]),
+        replies_received: BTreeMap::from([((Protocol::Udp, Family::V4), 990)]),
+        discarded: BTreeMap::from([(Discard::Late, 3)]),
+        send_errors: 4,
+        receive_drops: 5,
+    };
+    let text = render(&Scrape {
+        store: &store,
+        engine: &engine,
+        process: None,
+        limits: Limits::default(),
+        reload: Some(Reload {
+            successful: false,
+            last_success: sample::STARTED,
+        }),
+    });
+    // The build is not the same everywhere.
+    let text: Vec<_> = text
+        .lines()
+        .filter(|line| !line.starts_with("traceflow_build_info{"))
+        .collect();
+    let golden: Vec<_> = GOLDEN.lines().collect();
+    for (number, (line, expected)) in text.iter().zip(&golden).enumerate() {
+        assert_eq!(line, expected, "line {}", number + 1);
+    }
+    assert_eq!(text.len(), golden.len());
+}
+
+#[test]
+fn the_build_is_named() {
+    let samples = samples([]);
+    let build = samples
+        .iter()
+        .find(|sample| sample.name == "traceflow_build_info");
+    let build = build.expect("a build");
+    assert_eq!(build.label("version"), Some(env!("CARGO_PKG_VERSION")));
+    assert!(
+        build
+            .label("revision")
+            .is_some_and(|revision| !revision.is_empty())
+    );
+}
+
+#[test]
+fn the_process_is_shown() {
+    let text = render(&Scrape {
+        store: &Store::default(),
+        engine: &Counters::default(),
+        process: Some(&Process::this()),
+        limits: Limits::default(),
+        reload: None,
+    });
+    let samples = parser::parse(&text);
+    for name in [
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+    ] {
+        assert_eq!(count(&samples, &[name]), 1, "{name}");
+    }
+}
+
+#[test]
+fn every_target_has_its_target_level_series() {
+    let target_level = |snapshot: Snapshot| {
+        let samples = samples([snapshot]);
+        let names = samples.iter().filter(|sample| sample.label("target").is_some());
+        let names = names.map(|sample| sample.name.clone());
+        names
+            .filter(|name| !HOP_LEVEL.contains(&name.as_str()) && !TOPOLOGY.contains(&name.as_str()))
+            .collect::<Vec<_>>()
+    };
+    let whole = target_level(sample::traced("a", sample::diamond()));
+    assert_eq!(target_level(sample::failed("a", "no such host")), whole);
+    let mut fresh = target_level(sample::fresh("a", "host"));
+    fresh.insert(
+        whole
+            .iter()
+            .position(|name| name == "traceflow_last_round_timestamp_seconds")
+            .expect("a time of the last round"),
+        "traceflow_last_round_timestamp_seconds".to_owned(),
+    );
+    assert_eq!(fresh, whole, "before the first round only its time is missing");
+}
+
+#[test]
+fn what_vanished_vanishes_at_once() {
+    let mut snapshot = sample::traced("a", sample::diamond());
+    let before = samples([snapshot.clone()]);
+    assert_eq!(value(&before, "traceflow_target_up", "a"), Some(1.0));
+    assert_eq!(value(&before, "traceflow_paths", "a"), Some(2.0));
+    assert_eq!(count(&before, &["traceflow_hop_nodes"]), 4);
+
+    let gone = sample::failed("a", "no route");
+    snapshot.last_round = gone.last_round;
+    let after = samples([snapshot]);
+    for name in [
+        "traceflow_target_up",
+        "traceflow_paths",
+        "traceflow_flow_paths",
+        "traceflow_discovery_confidence_ratio",
+        "traceflow_flows_reached",
+        "traceflow_hops_min",
+        "traceflow_hops_max",
+        "traceflow_nodes",
+        "traceflow_links",
+        "traceflow_width_max",
+        "traceflow_diamonds",
+        "traceflow_round_probes",
+        "traceflow_series_dropped",
+    ] {
+        assert_eq!(value(&after, name, "a"), Some(0.0), "{name}");
+    }
+    assert_eq!(count(&after, &HOP_LEVEL) + count(&after, &TOPOLOGY), 0);
+    assert_eq!(
+        value(&after, "traceflow_rtt_seconds_count", "a"),
+        Some(3.0),
+        "counters stay"
+    );
+}
+
+#[test]
+fn counters_of_a_hop_come_and_go_with_the_hop() {
+    let far = Ttl::new(9).expect("a TTL");
+    let mut snapshot = sample::traced("a", sample::diamond());
+    let tally = Tally {
+        sent: 50,
+        received: 40,
+    };
+    snapshot.counters.hops.insert(far, tally);
+    snapshot.counters.hops.insert(Ttl::MIN, tally);
+    let hop = |ttl: &str| {
+        samples([snapshot.clone()])
+            .iter()
+            .filter(|sample| sample.name.starts_with("traceflow_hop_") && sample.label("ttl") == Some(ttl))
+            .map(|sample| (sample.name.clone(), sample.value))
+            .collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(hop("1")["traceflow_hop_probes_sent_total"], 50.0);
+    assert_eq!(hop("1")["traceflow_hop_replies_received_total"], 40.0);
+    assert!(hop("9").is_empty());
+}
+
+#[test]
+fn label_values_are_escaped() {
+    let name = "a \"quoted\\ name\"\nof two lines";
+    let mut snapshot = sample::traced(name, sample::diamond());
+    snapshot.labels = BTreeMap::from([("note".to_owned(), "\\\"\n".to_owned())]);
+    let text = show(&sample::store([snapshot]), Limits::default());
+    assert!(text.contains(r#"traceflow_target_up{target="a \"quoted\\ name\"\nof two lines"} 1"#));
+    let samples = parser::parse(&text);
+    assert_eq!(value(&samples, "traceflow_target_up", name), Some(1.0));
+    let info = samples
+        .iter()
+        .find(|sample| sample.name == "traceflow_target_info");
+    assert_eq!(info.and_then(|info| info.label("note")), Some("\\\"\n"));
+}
+
+#[test]
+fn labels_that_would_spoil_the_scrape_are_left_out() {
+    let mut snapshot = sample::fresh("a", "host.example.net");
+    let labels = [
+        "site", "_x1", "host", "target", "__name__", "bad-name", "1st", "", "größe",
+    ];
+    snapshot.labels = labels.map(|name| (name.to_owned(), "v".to_owned())).into();
+    let samples = samples([snapshot]);
+    let info = samples
+        .iter()
+        .find(|sample| sample.name == "traceflow_target_info");
+    let names: Vec<_> = info
+        .into_iter()
+        .flat_map(|info| &info.labels)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        ["target", "host", "address", "protocol", "strategy", "_x1", "site"]
+    );
+}
+
+#[test]
+fn help_of_what_the_last_round_found_says_so() {
+    let store = sample::store([sample::traced("a", sample::diamond())]);
+    let text = show(&store, Limits::default());
+    let lines: Vec<_> = text.lines().collect();
+    let mut cached = 0;
+    for pair in lines.windows(2) {
+        let ([help, kind], true) = (pair, pair[0].starts_with("# HELP traceflow_")) else {
+            continue;
+        };
+        let about_a_round = [
+            "_target_up ",
+            "_flows_reached ",
+            "_paths ",
+            "_confidence_",
+            "_hops_",
+            "_nodes ",
+            "_links ",
+            "_width_",
+            "_diamonds ",
+            "_hop_rtt_",
+            "_hop_rate_",
+            "_node_info ",
+            "_link_flows ",
+        ];
+        if kind.ends_with(" gauge") && about_a_round.iter().any(|part| help.contains(part)) {
+            assert!(help.contains("as of the last round"), "{help}");
+            cached += 1;
+        }
+    }
+    assert_eq!(cached, 16);
+}
+
+#[test]
+fn the_cap_takes_the_topology_first_then_the_farthest_hops() {
+    let store = sample::store([sample::traced("a", sample::diamond())]);
+    // 4 hops with 4 series each and 5 round-trip times; 6 nodes and 6 links.
+    let all = |limit: usize| {
+        let limits = Limits {
+            series_per_target: limit,
+            topology: true,
+        };
+        let samples = parser::parse(&show(&store, limits));
+        let per_target = samples
+            .iter()
+            .filter(|sample| sample.label("target").is_some())
+            .count();
+        let dropped = value(&samples, "traceflow_series_dropped", "a").expect("a number");
+        (
+            per_target,
+            count(&samples, &HOP_LEVEL),
+            count(&samples, &TOPOLOGY),
+            dropped,
+            samples,
+        )
+    };
+    let (whole, hops, topology, dropped, _) = all(1000);
+    assert_eq!((hops, topology, dropped), (21, 12, 0.0));
+    let target_level = whole - hops - topology;
+
+    // room besides the target's own series -> hop-level series, series of the topology, dropped
+    let cases = [
+        (33, 21, 12, 0.0),
+        (32, 21, 0, 12.0),
+        (21, 21, 0, 12.0),
+        (20, 20, 0, 13.0),
+        (16, 16, 0, 17.0),
+        (15, 15, 0, 18.0),
+        (14, 11, 0, 22.0),
+        (10, 10, 0, 23.0),
+        (5, 5, 0, 28.0),
+        (3, 0, 0, 33.0),
+        (0, 0, 0, 33.0),
+    ];
+    for (room, hops, topology, dropped) in cases {
+        let limit = target_level + room;
+        let (series, shown_hops, shown_topology, shown_dropped, samples) = all(limit);
+        assert_eq!(
+            (shown_hops, shown_topology, shown_dropped),
+            (hops, topology, dropped),
+            "room {room}"
+        );
+        assert!(series <= limit, "room {room}: {series} series");
+        let farthest = samples
+            .iter()
+            .filter(|sample| HOP_LEVEL.contains(&sample.name.as_str()))
+            .filter_map(|sample| sample.label("ttl")?.parse::<usize>().ok())
+            .max();
+        let hop_nodes = count(&samples, &["traceflow_hop_nodes"]);
+        assert_eq!(
+            farthest.unwrap_or(0),
+            hop_nodes,
+            "room {room}: nearest hops first"
+        );
+    }
+    let (series, ..) = all(1);
+    assert_eq!(series, target_level, "the target's own series are always whole");
+}
+
+#[test]
+fn topology_can_be_switched_off_and_is_not_dropped_then() {
+    let store = sample::store([sample::traced("a", sample::diamond())]);
+    let limits = Limits {
+        topology: false,
+        ..Limits::default()
+    };
+    let samples = parser::parse(&show(&store, limits));
+    assert_eq!(count(&samples, &TOPOLOGY), 0);
+    assert_eq!(value(&samples, "traceflow_series_dropped", "a"), Some(0.0));
+}
+
+#[test]
+fn silent_nodes_have_names_of_their_own() {
+    // Flow 1 is silent at the first two hops; flows 2 and 3 meet a silent node each behind their own first hop, flow 3 two.
+    let trace = sample::trace(&sample::evidence(
+        "1  *            *               192.0.2.31@1  203.0.113.9@9!
+         2  192.0.2.11@1 *               192.0.2.32@1  203.0.113.9@9!
+         3  192.0.2.12@1 *               *             203.0.113.9@9!",
+    ));
+    let samples = samples([sample::traced("a", trace)]);
+    let of = |name: &str, labels: [&str; 3]| -> Vec<String> {
+        let found = samples.iter().filter(|sample| sample.name == name);
+        found
+            .map(|sample| {
+                let shown = labels.map(|label| sample.label(label).unwrap_or(""));
+                shown.join(" ").trim_end().to_owned()
+            })
+            .collect()
+    };
+    assert_eq!(
+        of("traceflow_node_info", ["ttl", "address", ""]),
+        [
+            "1 *",
+            "1 192.0.2.11",
+            "1 192.0.2.12",
+            "2 **",
+            "2 *192.0.2.11",
+            "2 *192.0.2.12",
+            "3 **192.0.2.12",
+            "3 192.0.2.31",
+            "3 192.0.2.32",
+            "4 203.0.113.9",
+        ]
+    );
+    assert_eq!(
+        of("traceflow_link_flows", ["ttl", "from", "to"]),
+        [
+            "1 * **",
+            "1 192.0.2.11 *192.0.2.11",
+            "1 192.0.2.12 *192.0.2.12",
+            "2 ** 192.0.2.31",
+            "2 *192.0.2.11 192.0.2.32",
+            "2 *192.0.2.12 **192.0.2.12",
+            "3 **192.0.2.12 203.0.113.9",
+            "3 192.0.2.31 203.0.113.9",
+            "3 192.0.2.32 203.0.113.9",
+        ]
+    );
+}
+
+#[test]
+fn balancing_and_labels_of_nodes() {
+    let trace = sample::diamond();
+    let divergence = trace.route.hops[0].nodes[0].balancing;
+    assert_eq!(divergence, Balancing::PerFlow);
+    let samples = samples([sample::traced("a", trace)]);
+    let node = |address: &str| {
+        let mut nodes = samples
+            .iter()
+            .filter(|sample| sample.name == "traceflow_node_info");
+        nodes
+            .find(|sample| sample.label("address") == Some(address))
+            .expect("a node")
+    };
+    assert_eq!(node("192.0.2.1").label("balancing"), Some("per_flow"));
+    assert_eq!(node("192.0.2.1").label("mpls"), Some(""));
+    assert_eq!(node("198.51.100.20").label("mpls"), Some("16004,24001"));
+}
+
+#[test]
+fn the_last_round_ended_when_it_did() {
+    let samples = samples([sample::traced("a", sample::diamond())]);
+    let ended: Timestamp = "2026-01-02T03:04:06Z".parse().expect("a time");
+    let ended = ended.as_duration().as_secs_f64();
+    assert_eq!(
+        value(&samples, "traceflow_last_round_timestamp_seconds", "a"),
+        Some(ended)
+    );
+}

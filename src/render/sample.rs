@@ -1,0 +1,172 @@
+//! Traces and stores for tests of the views, made from evidence as the tracer makes them.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use crate::{
+    flow::{FlowId, Protocol},
+    probe::{MplsLabel, ReplyKind, Ttl},
+    route::{Answer, Evidence, Route},
+    store::{LastRound, Snapshot, Store, Tally, TargetCounters},
+    strategy::Strategy,
+    trace::{StopReason, Trace},
+};
+
+/// 2026-01-02T03:04:05.678Z
+pub(crate) const STARTED: jiff::Timestamp = jiff::Timestamp::constant(1_767_323_045, 678_000_000);
+
+pub(crate) fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// Evidence from a picture: a line a flow, its id, then a word a hop from TTL 1: an address with its round-trip time in
+/// microseconds behind `@`, `!` behind it for the destination, `*` for silence, `.` where it was not asked.
+pub(crate) fn evidence(picture: &str) -> Evidence {
+    let mut evidence = Evidence::default();
+    for line in picture.lines().filter(|line| !line.trim().is_empty()) {
+        let mut words = line.split_whitespace();
+        let flow = FlowId(words.next().and_then(|id| id.parse().ok()).expect("a flow's id"));
+        for (word, ttl) in words.zip(Ttl::MIN.to(Ttl::MAX)) {
+            if word == "." {
+                continue;
+            }
+            evidence.sent(flow, ttl);
+            if word == "*" {
+                evidence.silent(flow, ttl);
+                continue;
+            }
+            let (from, rtt) = word
+                .trim_end_matches('!')
+                .split_once('@')
+                .expect("ADDRESS@MICROS");
+            let kind = if word.ends_with('!') {
+                ReplyKind::PortUnreachable
+            } else {
+                ReplyKind::TimeExceeded
+            };
+            let answer = Answer {
+                from: address(from),
+                kind,
+                rtt: Duration::from_micros(rtt.parse().expect("microseconds")),
+                nat: false,
+                mpls: Vec::new(),
+            };
+            evidence.answered(flow, ttl, answer);
+        }
+    }
+    evidence
+}
+
+/// A trace of www.example.net with this route.
+pub(crate) fn trace(evidence: &Evidence) -> Trace {
+    let cells = || evidence.flows().flat_map(|(_, cells)| cells.values());
+    let route = Route::build(evidence);
+    let answers: usize = cells().map(|cell| cell.answers.len()).sum();
+    Trace {
+        destination: address("203.0.113.9"),
+        source: address("192.0.2.100"),
+        protocol: Protocol::Udp,
+        strategy: Strategy::Fixed,
+        confidence: 0.95,
+        duration: Duration::from_millis(310),
+        stop_reason: StopReason::Complete,
+        detail: None,
+        probes_sent: cells().map(|cell| cell.sent).sum(),
+        replies_received: u32::try_from(answers).expect("few answers"),
+        route,
+    }
+}
+
+/// Two ways behind the first hop, one of them with a silent node; a label stack at one hop, a rate limit at another.
+pub(crate) fn diamond() -> Trace {
+    let mut evidence = evidence(
+        "33460  192.0.2.1@1100  198.51.100.1@2000  *                   203.0.113.9@9000!
+         33471  192.0.2.1@1200  198.51.100.2@2500  198.51.100.20@4000  203.0.113.9@9500!
+         33482  192.0.2.1@1900  198.51.100.2@2600  198.51.100.20@4500  203.0.113.9@8000!",
+    );
+    evidence.limits(Ttl::MIN, address("192.0.2.1"));
+    let mut trace = trace(&evidence);
+    for node in trace.route.hops.iter_mut().flat_map(|hop| &mut hop.nodes) {
+        if node.address == Some(address("198.51.100.20")) {
+            node.mpls = [(16_004, false), (24_001, true)]
+                .map(|(label, bottom)| MplsLabel {
+                    label,
+                    traffic_class: 0,
+                    bottom,
+                    ttl: 1,
+                })
+                .into();
+        }
+    }
+    trace
+}
+
+/// A target before its first round.
+pub(crate) fn fresh(name: &str, host: &str) -> Snapshot {
+    Snapshot {
+        name: name.into(),
+        host: host.into(),
+        labels: BTreeMap::new(),
+        protocol: Protocol::Udp,
+        strategy: Strategy::Fixed,
+        address: None,
+        flows: 3,
+        counters: TargetCounters::default(),
+        last_round: None,
+    }
+}
+
+/// A target whose last round made this trace.
+pub(crate) fn traced(name: &str, trace: Trace) -> Snapshot {
+    let hops = trace.route.hops.iter().map(|hop| {
+        let tally = Tally {
+            sent: u64::from(hop.probes_sent),
+            received: u64::from(hop.replies_received),
+        };
+        (hop.ttl, tally)
+    });
+    let mut counters = TargetCounters {
+        rounds: 7,
+        rounds_failed: 2,
+        hops: hops.collect(),
+        destination: Tally {
+            sent: 21,
+            received: 20,
+        },
+        ..TargetCounters::default()
+    };
+    for &rtt in &trace.route.arrivals.rtts {
+        counters.rtt.observe(rtt);
+    }
+    Snapshot {
+        address: Some(trace.destination),
+        counters,
+        last_round: Some(LastRound {
+            started: STARTED,
+            duration: Duration::from_millis(322),
+            outcome: Ok(Arc::new(trace)),
+        }),
+        ..fresh(name, "www.example.net")
+    }
+}
+
+/// A target whose last round could ask nothing.
+pub(crate) fn failed(name: &str, why: &str) -> Snapshot {
+    let mut snapshot = fresh(name, "nowhere.example.net");
+    snapshot.counters.rounds = 3;
+    snapshot.counters.rounds_failed = 3;
+    snapshot.last_round = Some(LastRound {
+        started: STARTED,
+        duration: Duration::from_millis(5),
+        outcome: Err(why.into()),
+    });
+    snapshot
+}
+
+/// A store of these targets.
+pub(crate) fn store(snapshots: impl IntoIterator<Item = Snapshot>) -> Store {
+    let store = Store::default();
+    for snapshot in snapshots {
+        store.publish(snapshot);
+    }
+    store
+}

@@ -1,0 +1,127 @@
+//! The HTTP server: pages, metrics and the API, read from the latest snapshots.
+//!
+//! Knows HTTP and which path shows what. Knows nothing of raw sockets or rounds: what it shows comes out of the store and out
+//! of functions that it is given.
+
+mod api;
+mod listen;
+mod page;
+mod respond;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+pub use self::{
+    listen::{BindError, bind},
+    server::serve,
+};
+use crate::{
+    metrics::{self, Limits, Process, Reload, Scrape},
+    network::Counters,
+    store::Store,
+};
+
+/// Tells what the driver of the raw sockets has counted so far.
+pub type EngineCounters = Arc<dyn Fn() -> Counters + Send + Sync>;
+
+/// What the server is bound to, so that no client can use it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Most connections at a time; further ones wait in the kernel.
+    pub connections: usize,
+    /// How long a client may take to send a request's header, and how long a connection may be idle.
+    pub header_timeout: Duration,
+    /// How long requests in progress may take once the server is to stop.
+    pub grace: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: 128,
+            header_timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What the server shows.
+pub struct State {
+    store: Store,
+    engine: EngineCounters,
+    telemetry_path: String,
+    bounds: Bounds,
+    process: Process,
+    configured: Mutex<Configured>,
+}
+
+/// What a reload of the configuration changes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Configured {
+    limits: Limits,
+    reload: Option<Reload>,
+}
+
+impl State {
+    /// The state of a server with metrics at `telemetry_path`, which begins with a slash. Limits are the usual ones, and the
+    /// configuration's metrics absent, until [`State::set_limits`] and [`State::set_reload`] are called.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        engine: EngineCounters,
+        telemetry_path: impl Into<String>,
+        bounds: Bounds,
+    ) -> Self {
+        Self {
+            store,
+            engine,
+            telemetry_path: telemetry_path.into(),
+            bounds,
+            process: Process::this(),
+            configured: Mutex::default(),
+        }
+    }
+
+    /// Sets how many series a target may have.
+    pub fn set_limits(&self, limits: Limits) {
+        self.configured
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .limits = limits;
+    }
+
+    /// Notes how reading the configuration went.
+    pub fn set_reload(&self, reload: Reload) {
+        self.configured
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reload = Some(reload);
+    }
+
+    fn metrics(&self) -> String {
+        let Configured { limits, reload } = *self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics::render(&Scrape {
+            store: &self.store,
+            engine: &(self.engine)(),
+            process: Some(&self.process),
+            limits,
+            reload,
+        })
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("telemetry_path", &self.telemetry_path)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}

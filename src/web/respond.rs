@@ -1,0 +1,187 @@
+//! Which request gets which response.
+
+use std::sync::Arc;
+
+use http_body_util::Full;
+use hyper::{
+    Method, Response, StatusCode, Uri,
+    body::Bytes,
+    header::{self, HeaderName, HeaderValue},
+};
+
+use super::{State, api, page};
+use crate::metrics;
+
+pub(super) type Reply = Response<Full<Bytes>>;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// Headers of every response. Pages have no scripts, frames or forms, and no browser has a reason to think otherwise.
+const HEADERS: [(HeaderName, &str); 4] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// What a path shows.
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
+    Metrics,
+    Index,
+    Style,
+    Healthy,
+    Ready,
+    Targets,
+    Target(String),
+}
+
+/// The response to a request. What takes long is computed off the event loop.
+pub(super) async fn to(method: Method, uri: Uri, state: Arc<State>) -> Reply {
+    let Some(route) = Route::of(uri.path(), &state.telemetry_path) else {
+        return text(StatusCode::NOT_FOUND, "not found\n");
+    };
+    if method != Method::GET && method != Method::HEAD {
+        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+        reply
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return reply;
+    }
+    match route {
+        Route::Healthy => return text(StatusCode::OK, "ok\n"),
+        Route::Ready if state.store.is_complete() => return text(StatusCode::OK, "ready\n"),
+        Route::Ready => {
+            return text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not every target was tried yet\n",
+            );
+        }
+        Route::Style => return reply(StatusCode::OK, CSS, page::STYLE.to_owned()),
+        _ => {}
+    }
+    let shown = tokio::task::spawn_blocking(move || show(&route, &state)).await;
+    shown.unwrap_or_else(|error| {
+        tracing::error!(%error, path = uri.path(), "a response could not be made");
+        text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+    })
+}
+
+fn show(route: &Route, state: &State) -> Reply {
+    match route {
+        Route::Metrics => reply(StatusCode::OK, metrics::CONTENT_TYPE, state.metrics()),
+        Route::Targets => reply(StatusCode::OK, JSON, api::targets(&state.store)),
+        Route::Target(name) => match state.store.target(name) {
+            Some(snapshot) => reply(StatusCode::OK, JSON, api::target(&snapshot)),
+            None => text(StatusCode::NOT_FOUND, "no such target\n"),
+        },
+        _ => reply(
+            StatusCode::OK,
+            HTML,
+            page::index(&state.store, &state.telemetry_path),
+        ),
+    }
+}
+
+impl Route {
+    /// The metrics' path is free to choose, and goes before all others.
+    fn of(path: &str, telemetry_path: &str) -> Option<Self> {
+        if path == telemetry_path {
+            return Some(Self::Metrics);
+        }
+        match path {
+            "/" => Some(Self::Index),
+            "/style.css" => Some(Self::Style),
+            "/-/healthy" => Some(Self::Healthy),
+            "/-/ready" => Some(Self::Ready),
+            "/api/v1/targets" => Some(Self::Targets),
+            _ => {
+                let name = path.strip_prefix("/api/v1/targets/")?;
+                let is_one_segment = !name.is_empty() && !name.contains('/');
+                is_one_segment
+                    .then(|| percent_decode(name))
+                    .flatten()
+                    .map(Self::Target)
+            }
+        }
+    }
+}
+
+/// Decodes a path's segment (RFC 3986, section 2.1); `None` where it is not well-formed or not UTF-8.
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => hex_digit(rest.next()?)? << 4 | hex_digit(rest.next()?)?,
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Reply {
+    reply(status, TEXT, body.to_owned())
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: String) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_what_they_name() {
+        let target = |name: &str| Some(Route::Target(name.to_owned()));
+        let cases = [
+            ("/", "/metrics", Some(Route::Index)),
+            ("/metrics", "/metrics", Some(Route::Metrics)),
+            ("/metrics", "/custom", None),
+            ("/custom", "/custom", Some(Route::Metrics)),
+            ("/", "/", Some(Route::Metrics)),
+            ("/metrics/", "/metrics", None),
+            ("/-/healthy", "/metrics", Some(Route::Healthy)),
+            ("/-/ready", "/metrics", Some(Route::Ready)),
+            ("/api/v1/targets", "/metrics", Some(Route::Targets)),
+            ("/api/v1/targets/", "/metrics", None),
+            ("/api/v1/targets/telia", "/metrics", target("telia")),
+            ("/api/v1/targets/a%20b%2Fc%C3%A9", "/metrics", target("a b/cé")),
+            ("/api/v1/targets/a/b", "/metrics", None),
+            ("/api/v1/targets/%", "/metrics", None),
+            ("/api/v1/targets/%4", "/metrics", None),
+            ("/api/v1/targets/%+1", "/metrics", None),
+            ("/api/v1/targets/%ff", "/metrics", None),
+        ];
+        for (path, telemetry_path, expected) in cases {
+            assert_eq!(
+                Route::of(path, telemetry_path),
+                expected,
+                "{path} with metrics at {telemetry_path}"
+            );
+        }
+    }
+}
