@@ -46,10 +46,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            series_per_target: 500,
-            topology: true,
-        }
+        Self { series_per_target: 500, topology: true }
     }
 }
 
@@ -85,10 +82,7 @@ impl fmt::Debug for Process {
 #[must_use]
 pub fn render(scrape: &Scrape<'_>) -> String {
     let snapshots = scrape.store.targets();
-    let targets: Vec<_> = snapshots
-        .iter()
-        .map(|snapshot| Target::new(snapshot, scrape.limits))
-        .collect();
+    let targets: Vec<_> = snapshots.iter().map(|snapshot| Target::new(snapshot, scrape.limits)).collect();
 
     let mut out = Exposition::default();
     engine::build_info(&mut out);

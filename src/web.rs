@@ -44,11 +44,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            connections: 128,
-            header_timeout: Duration::from_secs(30),
-            grace: Duration::from_secs(5),
-        }
+        Self { connections: 128, header_timeout: Duration::from_secs(30), grace: Duration::from_secs(5) }
     }
 }
 
@@ -91,18 +87,12 @@ impl State {
 
     /// Sets how many series a target may have.
     pub fn set_limits(&self, limits: Limits) {
-        self.configured
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .limits = limits;
+        self.configured.lock().unwrap_or_else(PoisonError::into_inner).limits = limits;
     }
 
     /// Notes how reading the configuration went.
     pub fn set_reload(&self, reload: Reload) {
-        self.configured
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .reload = Some(reload);
+        self.configured.lock().unwrap_or_else(PoisonError::into_inner).reload = Some(reload);
     }
 
     fn metrics(&self) -> String {

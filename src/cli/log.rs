@@ -15,9 +15,9 @@ pub(super) fn start(arguments: LogArgs) {
     };
     let registry = tracing_subscriber::registry().with(level);
     let started = match arguments.format {
-        LogFormat::Logfmt => {
-            registry.with(tracing_logfmt::builder().with_target(false).layer().with_writer(std::io::stderr)).try_init()
-        }
+        LogFormat::Logfmt => registry
+            .with(tracing_logfmt::builder().with_target(false).layer().with_writer(std::io::stderr))
+            .try_init(),
         LogFormat::Json => {
             let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
             registry.with(layer.with_writer(std::io::stderr)).try_init()

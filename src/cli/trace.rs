@@ -84,12 +84,13 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
     let failed = |error: &dyn std::fmt::Display| ExitError::Failed(error.to_string());
     let secret = random_secret().map_err(|error| failed(&error))?;
     let sockets = Sockets::open(&wanted([&module], echo_id(secret))).map_err(|error| failed(&error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
     let (started, trace) = runtime.block_on(async {
-        let address =
-            resolve(&arguments.host, module.family, None).await.map_err(|error| failed(&error))?;
+        let address = resolve(&arguments.host, module.family, None).await.map_err(|error| failed(&error))?;
         let request = request(&module, address, fastrand::u64(..), None).map_err(|error| failed(&error))?;
-        let (network, _driver) = Network::start(sockets, secret, module.pps).map_err(|error| failed(&error))?;
+        let (network, _driver) =
+            Network::start(sockets, secret, module.pps).map_err(|error| failed(&error))?;
         let started = clock::timestamp();
         let trace = network.trace(request).await.map_err(|error| failed(&error))?;
         Ok::<_, ExitError>((started, trace))
@@ -114,10 +115,16 @@ fn module(arguments: &TraceArgs) -> Result<Module, ExitError> {
         return Err(ExitError::Usage(format!("--first-ttl {first} is greater than --max-ttl {max}")));
     }
     if arguments.protocol != Protocol::Udp {
-        return Err(ExitError::Usage(format!("--protocol {}: this version has udp only", arguments.protocol)));
+        return Err(ExitError::Usage(format!(
+            "--protocol {}: this version has udp only",
+            arguments.protocol
+        )));
     }
     if arguments.strategy != Strategy::Fixed {
-        return Err(ExitError::Usage(format!("--strategy {}: this version has fixed only", arguments.strategy)));
+        return Err(ExitError::Usage(format!(
+            "--strategy {}: this version has fixed only",
+            arguments.strategy
+        )));
     }
     Ok(Module {
         protocol: arguments.protocol,

@@ -14,11 +14,7 @@ pub(super) fn build_info(out: &mut Exposition) {
     let labels = Labels::default()
         .with("version", env!("CARGO_PKG_VERSION"))
         .with("revision", option_env!("TRACEFLOW_REVISION").unwrap_or("unknown"));
-    out.gauge(
-        "traceflow_build_info",
-        "What this exporter was built from; always 1.",
-        [(labels, 1.0)],
-    );
+    out.gauge("traceflow_build_info", "What this exporter was built from; always 1.", [(labels, 1.0)]);
 }
 
 pub(super) fn write(out: &mut Exposition, engine: &Counters, store: &Store) {
@@ -28,9 +24,8 @@ pub(super) fn write(out: &mut Exposition, engine: &Counters, store: &Store) {
             .flat_map(|protocol| [Family::V4, Family::V6].map(|family| (protocol, family)));
         kinds
             .map(|(protocol, family)| {
-                let labels = Labels::default()
-                    .with("protocol", protocol.name())
-                    .with("family", family.label());
+                let labels =
+                    Labels::default().with("protocol", protocol.name()).with("family", family.label());
                 (labels, counts.get(&(protocol, family)).copied().unwrap_or(0))
             })
             .collect()
@@ -55,11 +50,7 @@ pub(super) fn write(out: &mut Exposition, engine: &Counters, store: &Store) {
         }),
     );
     let alone = [
-        (
-            "traceflow_send_errors_total",
-            "Packets that the kernel refused to send.",
-            engine.send_errors,
-        ),
+        ("traceflow_send_errors_total", "Packets that the kernel refused to send.", engine.send_errors),
         (
             "traceflow_receive_drops_total",
             "Messages that the kernel dropped because the receive buffer was full: they count as lost although they came.",

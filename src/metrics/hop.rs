@@ -44,10 +44,7 @@ impl<'a> Detail<'a> {
         };
         let mut left = budget;
         let (hops, mut dropped) = HopSeries::fitting(route, &mut left);
-        let mut detail = Self {
-            hops,
-            ..Self::default()
-        };
+        let mut detail = Self { hops, ..Self::default() };
         if topology {
             let topology = Topology::of(route);
             let wanted = topology.nodes.len() + topology.links.len();
@@ -88,9 +85,7 @@ impl<'a> HopSeries<'a> {
 
 fn medians(hop: &Hop) -> BTreeMap<IpAddr, Duration> {
     let nodes = hop.nodes.iter();
-    nodes
-        .filter_map(|node| Some((node.address?, node.rtt?.median)))
-        .collect()
+    nodes.filter_map(|node| Some((node.address?, node.rtt?.median))).collect()
 }
 
 impl<'a> Topology<'a> {
@@ -122,11 +117,8 @@ pub(super) fn write(out: &mut Exposition, targets: &[Target<'_>]) {
 }
 
 fn write_hops(out: &mut Exposition, targets: &[Target<'_>]) {
-    let hops = || {
-        targets
-            .iter()
-            .flat_map(|target| target.detail.hops.iter().map(move |series| (target, series)))
-    };
+    let hops =
+        || targets.iter().flat_map(|target| target.detail.hops.iter().map(move |series| (target, series)));
     let labels = |target: &Target<'_>, hop: &Hop| target.labels().with("ttl", hop.ttl.to_string());
     let tally = |target: &Target<'_>, hop: &Hop| -> Tally {
         let hops = &target.snapshot.counters.hops;
@@ -170,22 +162,17 @@ fn write_hops(out: &mut Exposition, targets: &[Target<'_>]) {
 
 fn write_topology(out: &mut Exposition, targets: &[Target<'_>]) {
     let nodes = targets.iter().flat_map(|target| {
-        target
-            .detail
-            .topology
-            .nodes
-            .iter()
-            .map(move |((ttl, name), node)| {
-                let labels = target
-                    .labels()
-                    .with("ttl", ttl.to_string())
-                    .with("address", name)
-                    .with("hostname", "")
-                    .with("asn", "")
-                    .with("mpls", mpls(node))
-                    .with("balancing", node.balancing.name());
-                (labels, 1.0)
-            })
+        target.detail.topology.nodes.iter().map(move |((ttl, name), node)| {
+            let labels = target
+                .labels()
+                .with("ttl", ttl.to_string())
+                .with("address", name)
+                .with("hostname", "")
+                .with("asn", "")
+                .with("mpls", mpls(node))
+                .with("balancing", node.balancing.name());
+            (labels, 1.0)
+        })
     });
     out.gauge(
         "traceflow_node_info",
@@ -194,19 +181,10 @@ fn write_topology(out: &mut Exposition, targets: &[Target<'_>]) {
         nodes,
     );
     let links = targets.iter().flat_map(|target| {
-        target
-            .detail
-            .topology
-            .links
-            .iter()
-            .map(move |((ttl, from, to), &flows)| {
-                let labels = target
-                    .labels()
-                    .with("ttl", ttl.to_string())
-                    .with("from", from)
-                    .with("to", to);
-                (labels, f64::from(flows))
-            })
+        target.detail.topology.links.iter().map(move |((ttl, from, to), &flows)| {
+            let labels = target.labels().with("ttl", ttl.to_string()).with("from", from).with("to", to);
+            (labels, f64::from(flows))
+        })
     });
     out.gauge(
         "traceflow_link_flows",

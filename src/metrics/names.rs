@@ -28,10 +28,8 @@ fn of_hop(hop: &Hop, before: &[String], route: &Route) -> Vec<String> {
             let name = match node.address {
                 Some(address) => address.to_string(),
                 None => {
-                    let into = route
-                        .links
-                        .iter()
-                        .filter(|link| link.ttl.next() == hop.ttl && link.to == index);
+                    let into =
+                        route.links.iter().filter(|link| link.ttl.next() == hop.ttl && link.to == index);
                     let predecessor = predecessor(into, next_predecessor);
                     next_predecessor = predecessor.map_or(next_predecessor, |found| found + 1);
                     let behind = predecessor.and_then(|found| before.get(found));

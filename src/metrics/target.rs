@@ -54,11 +54,9 @@ const GAUGES: [Gauge; 15] = [
         "1 when at least one flow reached the destination, as of the last round.",
         |target| f64::from(u8::from(target.snapshot.is_up())),
     ),
-    (
-        "traceflow_flows",
-        "Flows that the target keeps from round to round.",
-        |target| target.snapshot.flows as f64,
-    ),
+    ("traceflow_flows", "Flows that the target keeps from round to round.", |target| {
+        target.snapshot.flows as f64
+    }),
     (
         "traceflow_flows_reached",
         "Flows whose probes reached the destination, as of the last round. Fewer than traceflow_flows: a member of a \
@@ -99,16 +97,12 @@ const GAUGES: [Gauge; 15] = [
         "Nodes of the route over all hops, silent ones included, as of the last round.",
         |target| target.of_route(|route| route.node_count() as f64),
     ),
-    (
-        "traceflow_links",
-        "Links of the route, as of the last round.",
-        |target| target.of_route(|route| route.links.len() as f64),
-    ),
-    (
-        "traceflow_width_max",
-        "Most nodes at one hop, as of the last round.",
-        |target| target.of_route(|route| route.width() as f64),
-    ),
+    ("traceflow_links", "Links of the route, as of the last round.", |target| {
+        target.of_route(|route| route.links.len() as f64)
+    }),
+    ("traceflow_width_max", "Most nodes at one hop, as of the last round.", |target| {
+        target.of_route(|route| route.width() as f64)
+    }),
     (
         "traceflow_diamonds",
         "Places where the route divides and joins again, as of the last round.",
@@ -122,14 +116,10 @@ const GAUGES: [Gauge; 15] = [
             last.map_or(0.0, |round| round.duration.as_secs_f64())
         },
     ),
-    (
-        "traceflow_round_probes",
-        "Packets sent in the last round, retries included.",
-        |target| {
-            let trace = target.snapshot.trace();
-            trace.map_or(0.0, |trace| f64::from(trace.probes_sent))
-        },
-    ),
+    ("traceflow_round_probes", "Packets sent in the last round, retries included.", |target| {
+        let trace = target.snapshot.trace();
+        trace.map_or(0.0, |trace| f64::from(trace.probes_sent))
+    }),
     (
         "traceflow_series_dropped",
         "Series of this target that are left out because it would have more than series_per_target.",
@@ -140,9 +130,7 @@ const GAUGES: [Gauge; 15] = [
 // The counters of changes (path changes, flow moves, late discoveries, changes of address, length, reachability and AS
 // path) belong here once a target remembers its route between rounds.
 const COUNTERS: [Counter; 4] = [
-    ("traceflow_rounds_total", "Rounds that ended.", |target| {
-        target.snapshot.counters.rounds
-    }),
+    ("traceflow_rounds_total", "Rounds that ended.", |target| target.snapshot.counters.rounds),
     (
         "traceflow_rounds_failed_total",
         "Rounds in which nothing could be asked: no address, no route, not permitted.",
@@ -171,11 +159,7 @@ pub(super) fn write(out: &mut Exposition, targets: &[Target<'_>]) {
         targets.iter().map(|target| (info(target), 1.0)),
     );
     for (name, help, value) in GAUGES {
-        out.gauge(
-            name,
-            help,
-            targets.iter().map(|target| (target.labels(), value(target))),
-        );
+        out.gauge(name, help, targets.iter().map(|target| (target.labels(), value(target))));
     }
     out.gauge(
         "traceflow_last_round_timestamp_seconds",
@@ -188,18 +172,12 @@ pub(super) fn write(out: &mut Exposition, targets: &[Target<'_>]) {
         }),
     );
     for (name, help, value) in COUNTERS {
-        out.counter(
-            name,
-            help,
-            targets.iter().map(|target| (target.labels(), value(target))),
-        );
+        out.counter(name, help, targets.iter().map(|target| (target.labels(), value(target))));
     }
     out.histogram(
         "traceflow_rtt_seconds",
         "Round-trip times to the destination, of all its answers.",
-        targets
-            .iter()
-            .map(|target| (target.labels(), &target.snapshot.counters.rtt)),
+        targets.iter().map(|target| (target.labels(), &target.snapshot.counters.rtt)),
     );
 }
 
@@ -223,9 +201,7 @@ fn info(target: &Target<'_>) -> Labels {
 /// scrape.
 fn is_free(name: &str) -> bool {
     let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    let is_word = name
-        .chars()
-        .all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    let is_word = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
     starts_well && is_word && !name.starts_with("__") && !OWN_LABELS.contains(&name)
 }
 

@@ -19,13 +19,7 @@ use crate::{
 const GOLDEN: &str = include_str!("tests/exposition.txt");
 
 fn show(store: &Store, limits: Limits) -> String {
-    render(&Scrape {
-        store,
-        engine: &Counters::default(),
-        process: None,
-        limits,
-        reload: None,
-    })
+    render(&Scrape { store, engine: &Counters::default(), process: None, limits, reload: None })
 }
 
 /// All samples of targets made with the usual limits.
@@ -34,19 +28,15 @@ fn samples(snapshots: impl IntoIterator<Item = Snapshot>) -> Vec<Sample> {
 }
 
 fn value(samples: &[Sample], name: &str, target: &str) -> Option<f64> {
-    let mut found = samples
-        .iter()
-        .filter(|sample| sample.name == name && sample.label("target") == Some(target));
+    let mut found =
+        samples.iter().filter(|sample| sample.name == name && sample.label("target") == Some(target));
     let value = found.next()?.value;
     assert!(found.next().is_none(), "{name} has several series");
     Some(value)
 }
 
 fn count(samples: &[Sample], names: &[&str]) -> usize {
-    samples
-        .iter()
-        .filter(|sample| names.contains(&sample.name.as_str()))
-        .count()
+    samples.iter().filter(|sample| names.contains(&sample.name.as_str())).count()
 }
 
 const HOP_LEVEL: [&str; 5] = [
@@ -81,16 +71,10 @@ fn the_whole_exposition() {
         engine: &engine,
         process: None,
         limits: Limits::default(),
-        reload: Some(Reload {
-            successful: false,
-            last_success: sample::STARTED,
-        }),
+        reload: Some(Reload { successful: false, last_success: sample::STARTED }),
     });
     // The build is not the same everywhere.
-    let text: Vec<_> = text
-        .lines()
-        .filter(|line| !line.starts_with("traceflow_build_info{"))
-        .collect();
+    let text: Vec<_> = text.lines().filter(|line| !line.starts_with("traceflow_build_info{")).collect();
     let golden: Vec<_> = GOLDEN.lines().collect();
     for (number, (line, expected)) in text.iter().zip(&golden).enumerate() {
         assert_eq!(line, expected, "line {}", number + 1);
@@ -101,16 +85,10 @@ fn the_whole_exposition() {
 #[test]
 fn the_build_is_named() {
     let samples = samples([]);
-    let build = samples
-        .iter()
-        .find(|sample| sample.name == "traceflow_build_info");
+    let build = samples.iter().find(|sample| sample.name == "traceflow_build_info");
     let build = build.expect("a build");
     assert_eq!(build.label("version"), Some(env!("CARGO_PKG_VERSION")));
-    assert!(
-        build
-            .label("revision")
-            .is_some_and(|revision| !revision.is_empty())
-    );
+    assert!(build.label("revision").is_some_and(|revision| !revision.is_empty()));
 }
 
 #[test]
@@ -123,11 +101,7 @@ fn the_process_is_shown() {
         reload: None,
     });
     let samples = parser::parse(&text);
-    for name in [
-        "process_cpu_seconds_total",
-        "process_resident_memory_bytes",
-        "process_open_fds",
-    ] {
+    for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {
         assert_eq!(count(&samples, &[name]), 1, "{name}");
     }
 }
@@ -184,21 +158,14 @@ fn what_vanished_vanishes_at_once() {
         assert_eq!(value(&after, name, "a"), Some(0.0), "{name}");
     }
     assert_eq!(count(&after, &HOP_LEVEL) + count(&after, &TOPOLOGY), 0);
-    assert_eq!(
-        value(&after, "traceflow_rtt_seconds_count", "a"),
-        Some(3.0),
-        "counters stay"
-    );
+    assert_eq!(value(&after, "traceflow_rtt_seconds_count", "a"), Some(3.0), "counters stay");
 }
 
 #[test]
 fn counters_of_a_hop_come_and_go_with_the_hop() {
     let far = Ttl::new(9).expect("a TTL");
     let mut snapshot = sample::traced("a", sample::diamond());
-    let tally = Tally {
-        sent: 50,
-        received: 40,
-    };
+    let tally = Tally { sent: 50, received: 40 };
     snapshot.counters.hops.insert(far, tally);
     snapshot.counters.hops.insert(Ttl::MIN, tally);
     let hop = |ttl: &str| {
@@ -222,32 +189,20 @@ fn label_values_are_escaped() {
     assert!(text.contains(r#"traceflow_target_up{target="a \"quoted\\ name\"\nof two lines"} 1"#));
     let samples = parser::parse(&text);
     assert_eq!(value(&samples, "traceflow_target_up", name), Some(1.0));
-    let info = samples
-        .iter()
-        .find(|sample| sample.name == "traceflow_target_info");
+    let info = samples.iter().find(|sample| sample.name == "traceflow_target_info");
     assert_eq!(info.and_then(|info| info.label("note")), Some("\\\"\n"));
 }
 
 #[test]
 fn labels_that_would_spoil_the_scrape_are_left_out() {
     let mut snapshot = sample::fresh("a", "host.example.net");
-    let labels = [
-        "site", "_x1", "host", "target", "__name__", "bad-name", "1st", "", "größe",
-    ];
+    let labels = ["site", "_x1", "host", "target", "__name__", "bad-name", "1st", "", "größe"];
     snapshot.labels = labels.map(|name| (name.to_owned(), "v".to_owned())).into();
     let samples = samples([snapshot]);
-    let info = samples
-        .iter()
-        .find(|sample| sample.name == "traceflow_target_info");
-    let names: Vec<_> = info
-        .into_iter()
-        .flat_map(|info| &info.labels)
-        .map(|(name, _)| name.as_str())
-        .collect();
-    assert_eq!(
-        names,
-        ["target", "host", "address", "protocol", "strategy", "_x1", "site"]
-    );
+    let info = samples.iter().find(|sample| sample.name == "traceflow_target_info");
+    let names: Vec<_> =
+        info.into_iter().flat_map(|info| &info.labels).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["target", "host", "address", "protocol", "strategy", "_x1", "site"]);
 }
 
 #[test]
@@ -288,23 +243,11 @@ fn the_cap_takes_the_topology_first_then_the_farthest_hops() {
     let store = sample::store([sample::traced("a", sample::diamond())]);
     // 4 hops with 4 series each and 5 round-trip times; 6 nodes and 6 links.
     let all = |limit: usize| {
-        let limits = Limits {
-            series_per_target: limit,
-            topology: true,
-        };
+        let limits = Limits { series_per_target: limit, topology: true };
         let samples = parser::parse(&show(&store, limits));
-        let per_target = samples
-            .iter()
-            .filter(|sample| sample.label("target").is_some())
-            .count();
+        let per_target = samples.iter().filter(|sample| sample.label("target").is_some()).count();
         let dropped = value(&samples, "traceflow_series_dropped", "a").expect("a number");
-        (
-            per_target,
-            count(&samples, &HOP_LEVEL),
-            count(&samples, &TOPOLOGY),
-            dropped,
-            samples,
-        )
+        (per_target, count(&samples, &HOP_LEVEL), count(&samples, &TOPOLOGY), dropped, samples)
     };
     let (whole, hops, topology, dropped, _) = all(1000);
     assert_eq!((hops, topology, dropped), (21, 12, 0.0));
@@ -327,11 +270,7 @@ fn the_cap_takes_the_topology_first_then_the_farthest_hops() {
     for (room, hops, topology, dropped) in cases {
         let limit = target_level + room;
         let (series, shown_hops, shown_topology, shown_dropped, samples) = all(limit);
-        assert_eq!(
-            (shown_hops, shown_topology, shown_dropped),
-            (hops, topology, dropped),
-            "room {room}"
-        );
+        assert_eq!((shown_hops, shown_topology, shown_dropped), (hops, topology, dropped), "room {room}");
         assert!(series <= limit, "room {room}: {series} series");
         let farthest = samples
             .iter()
@@ -339,11 +278,7 @@ fn the_cap_takes_the_topology_first_then_the_farthest_hops() {
             .filter_map(|sample| sample.label("ttl")?.parse::<usize>().ok())
             .max();
         let hop_nodes = count(&samples, &["traceflow_hop_nodes"]);
-        assert_eq!(
-            farthest.unwrap_or(0),
-            hop_nodes,
-            "room {room}: nearest hops first"
-        );
+        assert_eq!(farthest.unwrap_or(0), hop_nodes, "room {room}: nearest hops first");
     }
     let (series, ..) = all(1);
     assert_eq!(series, target_level, "the target's own series are always whole");
@@ -352,10 +287,7 @@ fn the_cap_takes_the_topology_first_then_the_farthest_hops() {
 #[test]
 fn topology_can_be_switched_off_and_is_not_dropped_then() {
     let store = sample::store([sample::traced("a", sample::diamond())]);
-    let limits = Limits {
-        topology: false,
-        ..Limits::default()
-    };
+    let limits = Limits { topology: false, ..Limits::default() };
     let samples = parser::parse(&show(&store, limits));
     assert_eq!(count(&samples, &TOPOLOGY), 0);
     assert_eq!(value(&samples, "traceflow_series_dropped", "a"), Some(0.0));
@@ -417,12 +349,8 @@ fn balancing_and_labels_of_nodes() {
     assert_eq!(divergence, Balancing::PerFlow);
     let samples = samples([sample::traced("a", trace)]);
     let node = |address: &str| {
-        let mut nodes = samples
-            .iter()
-            .filter(|sample| sample.name == "traceflow_node_info");
-        nodes
-            .find(|sample| sample.label("address") == Some(address))
-            .expect("a node")
+        let mut nodes = samples.iter().filter(|sample| sample.name == "traceflow_node_info");
+        nodes.find(|sample| sample.label("address") == Some(address)).expect("a node")
     };
     assert_eq!(node("192.0.2.1").label("balancing"), Some("per_flow"));
     assert_eq!(node("192.0.2.1").label("mpls"), Some(""));
@@ -434,8 +362,5 @@ fn the_last_round_ended_when_it_did() {
     let samples = samples([sample::traced("a", sample::diamond())]);
     let ended: Timestamp = "2026-01-02T03:04:06Z".parse().expect("a time");
     let ended = ended.as_duration().as_secs_f64();
-    assert_eq!(
-        value(&samples, "traceflow_last_round_timestamp_seconds", "a"),
-        Some(ended)
-    );
+    assert_eq!(value(&samples, "traceflow_last_round_timestamp_seconds", "a"), Some(ended));
 }

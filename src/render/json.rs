@@ -138,11 +138,7 @@ impl<'a> Document<'a> {
             hops_min: known.then_some(route.paths.hops_min),
             hops_max: known.then_some(route.paths.hops_max),
             hops: route.hops.iter().map(HopEntry::of).collect(),
-            links: route
-                .links
-                .iter()
-                .filter_map(|link| LinkEntry::of(link, route))
-                .collect(),
+            links: route.links.iter().filter_map(|link| LinkEntry::of(link, route)).collect(),
             flows: route.flows.iter().map(FlowEntry::of).collect(),
             diamonds: route.diamonds.iter().map(DiamondEntry::of).collect(),
         }
@@ -178,38 +174,21 @@ impl<'a> NodeEntry<'a> {
 
 impl RttEntry {
     fn of(rtt: RttSummary) -> Self {
-        Self {
-            min: seconds(rtt.min),
-            median: seconds(rtt.median),
-            max: seconds(rtt.max),
-        }
+        Self { min: seconds(rtt.min), median: seconds(rtt.median), max: seconds(rtt.max) }
     }
 }
 
 impl LinkEntry {
     fn of(link: &Link, route: &Route) -> Option<Self> {
         let (from, to) = route.ends(link)?;
-        Some(Self {
-            ttl: link.ttl.get(),
-            from: from.address,
-            to: to.address,
-            per_packet: link.per_packet,
-        })
+        Some(Self { ttl: link.ttl.get(), from: from.address, to: to.address, per_packet: link.per_packet })
     }
 }
 
 impl FlowEntry {
     fn of(flow: &FlowPath) -> Self {
-        let hops = flow.hops.iter().map(|hop| FlowHopEntry {
-            ttl: hop.ttl.get(),
-            address: hop.address,
-        });
-        Self {
-            id: flow.id.0,
-            reached: flow.reached,
-            as_path: None,
-            hops: hops.collect(),
-        }
+        let hops = flow.hops.iter().map(|hop| FlowHopEntry { ttl: hop.ttl.get(), address: hop.address });
+        Self { id: flow.id.0, reached: flow.reached, as_path: None, hops: hops.collect() }
     }
 }
 

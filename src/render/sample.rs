@@ -34,15 +34,8 @@ pub(crate) fn evidence(picture: &str) -> Evidence {
                 evidence.silent(flow, ttl);
                 continue;
             }
-            let (from, rtt) = word
-                .trim_end_matches('!')
-                .split_once('@')
-                .expect("ADDRESS@MICROS");
-            let kind = if word.ends_with('!') {
-                ReplyKind::PortUnreachable
-            } else {
-                ReplyKind::TimeExceeded
-            };
+            let (from, rtt) = word.trim_end_matches('!').split_once('@').expect("ADDRESS@MICROS");
+            let kind = if word.ends_with('!') { ReplyKind::PortUnreachable } else { ReplyKind::TimeExceeded };
             let answer = Answer {
                 from: address(from),
                 kind,
@@ -88,12 +81,7 @@ pub(crate) fn diamond() -> Trace {
     for node in trace.route.hops.iter_mut().flat_map(|hop| &mut hop.nodes) {
         if node.address == Some(address("198.51.100.20")) {
             node.mpls = [(16_004, false), (24_001, true)]
-                .map(|(label, bottom)| MplsLabel {
-                    label,
-                    traffic_class: 0,
-                    bottom,
-                    ttl: 1,
-                })
+                .map(|(label, bottom)| MplsLabel { label, traffic_class: 0, bottom, ttl: 1 })
                 .into();
         }
     }
@@ -118,20 +106,14 @@ pub(crate) fn fresh(name: &str, host: &str) -> Snapshot {
 /// A target whose last round made this trace.
 pub(crate) fn traced(name: &str, trace: Trace) -> Snapshot {
     let hops = trace.route.hops.iter().map(|hop| {
-        let tally = Tally {
-            sent: u64::from(hop.probes_sent),
-            received: u64::from(hop.replies_received),
-        };
+        let tally = Tally { sent: u64::from(hop.probes_sent), received: u64::from(hop.replies_received) };
         (hop.ttl, tally)
     });
     let mut counters = TargetCounters {
         rounds: 7,
         rounds_failed: 2,
         hops: hops.collect(),
-        destination: Tally {
-            sent: 21,
-            received: 20,
-        },
+        destination: Tally { sent: 21, received: 20 },
         ..TargetCounters::default()
     };
     for &rtt in &trace.route.arrivals.rtts {
@@ -154,11 +136,8 @@ pub(crate) fn failed(name: &str, why: &str) -> Snapshot {
     let mut snapshot = fresh(name, "nowhere.example.net");
     snapshot.counters.rounds = 3;
     snapshot.counters.rounds_failed = 3;
-    snapshot.last_round = Some(LastRound {
-        started: STARTED,
-        duration: Duration::from_millis(5),
-        outcome: Err(why.into()),
-    });
+    snapshot.last_round =
+        Some(LastRound { started: STARTED, duration: Duration::from_millis(5), outcome: Err(why.into()) });
     snapshot
 }
 

@@ -60,10 +60,7 @@ fn verdict(trace: &Trace) -> String {
     parts.push(completeness(trace));
     let (reached, flows) = (route.flows_reached(), route.flows.len());
     if reached > 0 && reached < flows {
-        parts.push(format!(
-            "only {reached} of {} reached",
-            plural(flows as u128, "flow")
-        ));
+        parts.push(format!("only {reached} of {} reached", plural(flows as u128, "flow")));
     }
     parts.push(plural(u128::from(trace.probes_sent), "probe"));
     parts.push(format!("{:.2} s", trace.duration.as_secs_f64()));
@@ -102,21 +99,14 @@ fn rows(route: &Route, dedup: bool) -> Vec<Row<'_>> {
     for flow in &route.flows {
         let path: Vec<_> = flow.hops.iter().map(|hop| (hop.ttl, hop.address)).collect();
         let alone = if dedup { None } else { Some(flow.id) };
-        groups
-            .entry((!flow.reached, path, alone))
-            .or_default()
-            .push(flow.id);
+        groups.entry((!flow.reached, path, alone)).or_default().push(flow.id);
     }
     let by_flow: BTreeMap<_, _> = route.flows.iter().map(|flow| (flow.id, flow)).collect();
     let mut rows: Vec<_> = groups
         .into_values()
         .filter_map(|flows| {
             let flow = by_flow.get(flows.first()?)?;
-            Some(Row {
-                flows,
-                reached: flow.reached,
-                hops: &flow.hops,
-            })
+            Some(Row { flows, reached: flow.reached, hops: &flow.hops })
         })
         .collect();
     rows.sort_by_key(|row| (!row.reached, std::cmp::Reverse(row.flows.len())));
@@ -144,13 +134,7 @@ fn write_rows(out: &mut String, route: &Route, rows: &[Row<'_>], dedup: bool) ->
             flows => flows.len().to_string(),
         };
         let end = if row.reached { "" } else { "not reached" };
-        write_line(
-            out,
-            &first,
-            cells.iter().map(|cell| cell.address.clone()),
-            &widths,
-            end,
-        )?;
+        write_line(out, &first, cells.iter().map(|cell| cell.address.clone()), &widths, end)?;
         write_line(out, "", cells.iter().map(|cell| cell.rtt.clone()), &widths, "")?;
     }
     Ok(())
@@ -170,10 +154,7 @@ fn cells(row: &Row<'_>, ttls: &[Ttl], route: &Route) -> Vec<Cell> {
     ttls.iter()
         .map(|ttl| match by_ttl.get(ttl) {
             None => Cell::default(),
-            Some(None) => Cell {
-                address: "*".to_owned(),
-                rtt: String::new(),
-            },
+            Some(None) => Cell { address: "*".to_owned(), rtt: String::new() },
             Some(Some(address)) => {
                 let mut nodes = route.hop(*ttl).into_iter().flat_map(|hop| &hop.nodes);
                 let node = nodes.find(|node| node.address == Some(*address));
@@ -231,11 +212,7 @@ mod tests {
     use crate::render::sample;
 
     fn shown(trace: &Trace, dedup: bool) -> String {
-        let report = Report {
-            host: "www.example.net",
-            started: sample::STARTED,
-            trace,
-        };
+        let report = Report { host: "www.example.net", started: sample::STARTED, trace };
         text(&report, dedup)
     }
 
@@ -312,12 +289,7 @@ flows  2            3                     4
     #[test]
     fn the_verdict_claims_no_more_than_is_known() {
         let cases = [
-            (
-                certain(),
-                StopReason::Complete,
-                None,
-                "1 path, 2 hops, complete at 95 %, 16 probes, 0.31 s",
-            ),
+            (certain(), StopReason::Complete, None, "1 path, 2 hops, complete at 95 %, 16 probes, 0.31 s"),
             (
                 certain(),
                 StopReason::ProbeLimit,

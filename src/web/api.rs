@@ -37,37 +37,28 @@ struct Round {
     duration_seconds: f64,
 }
 
-/// A target with its trace.
+/// A target's last trace, as docs/trace.schema.json describes it, and its state beside it. Before the first round, and after
+/// one in which nothing could be asked, there is the state alone.
 #[derive(Serialize)]
 struct Target<'a> {
     #[serde(flatten)]
-    state: TargetState<'a>,
-    /// As docs/trace.schema.json describes it; null before the first round and after one in which nothing could be asked.
     trace: Option<Document<'a>>,
+    state: TargetState<'a>,
 }
 
 pub(super) fn targets(store: &Store) -> String {
     let snapshots = store.targets();
-    let targets = snapshots
-        .iter()
-        .map(|snapshot| TargetState::of(snapshot))
-        .collect();
+    let targets = snapshots.iter().map(|snapshot| TargetState::of(snapshot)).collect();
     text(&Targets { targets })
 }
 
 pub(super) fn target(snapshot: &Snapshot) -> String {
     let trace = snapshot.last_round.as_ref().and_then(|round| {
-        let report = Report {
-            host: &snapshot.host,
-            started: round.started,
-            trace: round.outcome.as_ref().ok()?,
-        };
+        let report =
+            Report { host: &snapshot.host, started: round.started, trace: round.outcome.as_ref().ok()? };
         Some(Document::of(&report))
     });
-    text(&Target {
-        state: TargetState::of(snapshot),
-        trace,
-    })
+    text(&Target { state: TargetState::of(snapshot), trace })
 }
 
 impl<'a> TargetState<'a> {
@@ -84,19 +75,14 @@ impl<'a> TargetState<'a> {
             rounds: snapshot.counters.rounds,
             rounds_failed: snapshot.counters.rounds_failed,
             last_round: last_round.map(Round::of),
-            error: last_round
-                .and_then(|round| round.outcome.as_ref().err())
-                .map(|why| &**why),
+            error: last_round.and_then(|round| round.outcome.as_ref().err()).map(|why| &**why),
         }
     }
 }
 
 impl Round {
     fn of(round: &LastRound) -> Self {
-        Self {
-            started: timestamp(round.started),
-            duration_seconds: seconds(round.duration),
-        }
+        Self { started: timestamp(round.started), duration_seconds: seconds(round.duration) }
     }
 }
 

@@ -35,43 +35,26 @@ pub enum BindError {
 /// # Errors
 /// At the first text that is no address, and at the first address that the system refuses.
 pub fn bind<A: AsRef<str>>(addresses: &[A]) -> Result<Vec<TcpListener>, BindError> {
-    addresses
-        .iter()
-        .map(|address| bind_one(address.as_ref()))
-        .collect()
+    addresses.iter().map(|address| bind_one(address.as_ref())).collect()
 }
 
 fn bind_one(address: &str) -> Result<TcpListener, BindError> {
-    let invalid = || BindError::Invalid {
-        address: address.to_owned(),
-    };
+    let invalid = || BindError::Invalid { address: address.to_owned() };
     let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
     let port: u16 = port.parse().map_err(|_| invalid())?;
     let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
     if bare_v6 {
         return Err(invalid());
     }
-    let listener = if host.is_empty() {
-        everywhere(port)
-    } else {
-        on_host(address)
-    };
-    listener.map_err(|source| BindError::Refused {
-        address: address.to_owned(),
-        source,
-    })
+    let listener = if host.is_empty() { everywhere(port) } else { on_host(address) };
+    listener.map_err(|source| BindError::Refused { address: address.to_owned(), source })
 }
 
 /// One socket for both families; for IPv4 alone where IPv6 is switched off.
 fn everywhere(port: u16) -> io::Result<TcpListener> {
     match open((Ipv6Addr::UNSPECIFIED, port).into()) {
         Ok(listener) => Ok(listener),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
             Err(error)
         }
         Err(_) => open((Ipv4Addr::UNSPECIFIED, port).into()),
@@ -110,27 +93,17 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_the_family_of_exporters_writes_them() {
-        for (address, everywhere) in [
-            (":0", true),
-            ("127.0.0.1:0", false),
-            ("0.0.0.0:0", true),
-            ("localhost:0", false),
-        ] {
+        for (address, everywhere) in
+            [(":0", true), ("127.0.0.1:0", false), ("0.0.0.0:0", true), ("localhost:0", false)]
+        {
             let listeners = bind(&[address]).expect(address);
             let bound = listeners[0].local_addr().expect("an address");
             assert_eq!(bound.ip().is_unspecified(), everywhere, "{address}: {bound}");
             assert_ne!(bound.port(), 0, "{address}");
         }
-        for address in [
-            "",
-            "10659",
-            "localhost",
-            "127.0.0.1:",
-            "127.0.0.1:http",
-            "::1:10659",
-            ":65536",
-            "[::1:1",
-        ] {
+        for address in
+            ["", "10659", "localhost", "127.0.0.1:", "127.0.0.1:http", "::1:10659", ":65536", "[::1:1"]
+        {
             let error = bind(&[address]).expect_err(address);
             assert!(matches!(error, BindError::Invalid { .. }), "{address}: {error}");
             assert!(error.to_string().contains(&format!("`{address}`")), "{error}");
@@ -148,12 +121,7 @@ mod tests {
     fn a_taken_port_is_named() {
         let first = bind(&["127.0.0.1:0"]).expect("a free port");
         let taken = first[0].local_addr().expect("an address").to_string();
-        let error = bind(&["127.0.0.1:0", taken.as_str()])
-            .expect_err("it is taken")
-            .to_string();
-        assert!(
-            error.starts_with(&format!("cannot listen on {taken}: Address already in use")),
-            "{error}"
-        );
+        let error = bind(&["127.0.0.1:0", taken.as_str()]).expect_err("it is taken").to_string();
+        assert!(error.starts_with(&format!("cannot listen on {taken}: Address already in use")), "{error}");
     }
 }

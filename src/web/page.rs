@@ -54,11 +54,7 @@ fn write_index(out: &mut String, targets: &[Arc<Snapshot>], telemetry_path: &str
     if targets.is_empty() {
         out.push_str("<p>No targets are configured.</p>\n");
     } else {
-        writeln!(
-            out,
-            "<p>{up} of {} up, as of the last round of each.</p>",
-            targets.len()
-        )?;
+        writeln!(out, "<p>{up} of {} up, as of the last round of each.</p>", targets.len())?;
         write_table(out, targets)?;
     }
     out.push_str("</main>\n</body>\n</html>\n");

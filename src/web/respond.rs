@@ -49,19 +49,14 @@ pub(super) async fn to(method: Method, uri: Uri, state: Arc<State>) -> Reply {
     };
     if method != Method::GET && method != Method::HEAD {
         let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
-        reply
-            .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return reply;
     }
     match route {
         Route::Healthy => return text(StatusCode::OK, "ok\n"),
         Route::Ready if state.store.is_complete() => return text(StatusCode::OK, "ready\n"),
         Route::Ready => {
-            return text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not every target was tried yet\n",
-            );
+            return text(StatusCode::SERVICE_UNAVAILABLE, "not every target was tried yet\n");
         }
         Route::Style => return reply(StatusCode::OK, CSS, page::STYLE.to_owned()),
         _ => {}
@@ -81,11 +76,7 @@ fn show(route: &Route, state: &State) -> Reply {
             Some(snapshot) => reply(StatusCode::OK, JSON, api::target(&snapshot)),
             None => text(StatusCode::NOT_FOUND, "no such target\n"),
         },
-        _ => reply(
-            StatusCode::OK,
-            HTML,
-            page::index(&state.store, &state.telemetry_path),
-        ),
+        _ => reply(StatusCode::OK, HTML, page::index(&state.store, &state.telemetry_path)),
     }
 }
 
@@ -104,10 +95,7 @@ impl Route {
             _ => {
                 let name = path.strip_prefix("/api/v1/targets/")?;
                 let is_one_segment = !name.is_empty() && !name.contains('/');
-                is_one_segment
-                    .then(|| percent_decode(name))
-                    .flatten()
-                    .map(Self::Target)
+                is_one_segment.then(|| percent_decode(name)).flatten().map(Self::Target)
             }
         }
     }
@@ -177,11 +165,7 @@ mod tests {
             ("/api/v1/targets/%ff", "/metrics", None),
         ];
         for (path, telemetry_path, expected) in cases {
-            assert_eq!(
-                Route::of(path, telemetry_path),
-                expected,
-                "{path} with metrics at {telemetry_path}"
-            );
+            assert_eq!(Route::of(path, telemetry_path), expected, "{path} with metrics at {telemetry_path}");
         }
     }
 }

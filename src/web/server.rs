@@ -61,10 +61,7 @@ pub async fn serve(listeners: Vec<TcpListener>, state: Arc<State>, shutdown: imp
     drop(stop);
     let ended = async { while connections.join_next().await.is_some() {} };
     if time::timeout(bounds.grace, ended).await.is_err() {
-        tracing::warn!(
-            connections = connections.len(),
-            "cutting off requests that did not end"
-        );
+        tracing::warn!(connections = connections.len(), "cutting off requests that did not end");
     }
 }
 

@@ -48,13 +48,7 @@ impl Server {
                 let _ = stopped.await;
             }))
         };
-        Self {
-            address,
-            state,
-            stop: Some(stop),
-            serving: Some(serving),
-            runtime,
-        }
+        Self { address, state, stop: Some(stop), serving: Some(serving), runtime }
     }
 
     fn connect(&self) -> TcpStream {
@@ -77,19 +71,13 @@ impl Server {
     fn ended(&mut self) {
         let serving = self.serving.take().expect("it runs");
         let ended = async { tokio::time::timeout(PATIENCE, serving).await };
-        self.runtime
-            .block_on(ended)
-            .expect("it ends in time")
-            .expect("it ends well");
+        self.runtime.block_on(ended).expect("it ends in time").expect("it ends well");
     }
 }
 
 fn request(stream: &mut TcpStream, method: &str, path: &str, connection: &str) {
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n"
-    )
-    .expect("a request");
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n")
+        .expect("a request");
 }
 
 /// Reads until the server closes the connection.
@@ -130,38 +118,18 @@ fn every_path_shows_what_it_names() {
     let cases = [
         ("/", 200, HTML, r#"<a href="./metrics">"#),
         ("/?theme=dark", 200, HTML, "1 of 3 up"),
-        (
-            "/style.css",
-            200,
-            "text/css; charset=utf-8",
-            "color-scheme: light dark",
-        ),
+        ("/style.css", 200, "text/css; charset=utf-8", "color-scheme: light dark"),
         (
             "/metrics",
             200,
             "text/plain; version=0.0.4; charset=utf-8",
             "traceflow_target_up{target=\"shop\"} 1\n",
         ),
-        (
-            "/metrics",
-            200,
-            "text/plain; version=0.0.4; charset=utf-8",
-            "process_start_time_seconds ",
-        ),
+        ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "process_start_time_seconds "),
         ("/-/healthy", 200, TEXT, "ok\n"),
         ("/-/ready", 200, TEXT, "ready\n"),
-        (
-            "/api/v1/targets",
-            200,
-            "application/json",
-            r#"{"targets":[{"name":"gone","#,
-        ),
-        (
-            "/api/v1/targets/shop",
-            200,
-            "application/json",
-            r#""trace":{"version":1,"#,
-        ),
+        ("/api/v1/targets", 200, "application/json", r#"{"targets":[{"name":"gone","#),
+        ("/api/v1/targets/shop", 200, "application/json", r#""trace":{"version":1,"#),
         ("/api/v1/targets/nobody", 404, TEXT, "no such target\n"),
         ("/nowhere", 404, TEXT, "not found\n"),
         ("/metrics/", 404, TEXT, "not found\n"),
@@ -171,16 +139,9 @@ fn every_path_shows_what_it_names() {
         assert_eq!(response.status, status, "{path}");
         assert_eq!(response.headers["content-type"], content_type, "{path}");
         assert!(response.body.contains(part), "{path}: {}", response.body);
-        assert_eq!(
-            response.headers["content-length"],
-            response.body.len().to_string(),
-            "{path}"
-        );
+        assert_eq!(response.headers["content-length"], response.body.len().to_string(), "{path}");
         let policy = &response.headers["content-security-policy"];
-        assert!(
-            policy.starts_with("default-src 'none'") && !policy.contains("unsafe"),
-            "{path}: {policy}"
-        );
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{path}: {policy}");
         assert_eq!(response.headers["x-content-type-options"], "nosniff", "{path}");
     }
 }
@@ -188,15 +149,9 @@ fn every_path_shows_what_it_names() {
 #[test]
 fn head_is_get_without_the_body() {
     let server = Server::start(&targets());
-    for path in [
-        "/",
-        "/style.css",
-        "/-/healthy",
-        "/-/ready",
-        "/api/v1/targets",
-        "/api/v1/targets/shop",
-        "/nowhere",
-    ] {
+    for path in
+        ["/", "/style.css", "/-/healthy", "/-/ready", "/api/v1/targets", "/api/v1/targets/shop", "/nowhere"]
+    {
         let (get, head) = (server.ask("GET", path), server.ask("HEAD", path));
         assert_eq!(head.body, "", "{path}");
         assert_eq!(head.status, get.status, "{path}");
@@ -232,10 +187,7 @@ fn other_methods_are_refused() {
 
 #[test]
 fn ready_when_every_target_was_tried() {
-    let store = sample::store([
-        sample::fresh("shop", "www.example.net"),
-        sample::failed("gone", "no route"),
-    ]);
+    let store = sample::store([sample::fresh("shop", "www.example.net"), sample::failed("gone", "no route")]);
     let server = Server::start(&store);
     assert_eq!(server.ask("GET", "/-/ready").status, 503);
     assert_eq!(server.ask("GET", "/-/healthy").status, 200);
@@ -245,22 +197,13 @@ fn ready_when_every_target_was_tried() {
 
 #[test]
 fn metrics_follow_the_configuration_and_the_engine() {
-    let engine = Arc::new(|| Counters {
-        send_errors: 42,
-        ..Counters::default()
-    });
+    let engine = Arc::new(|| Counters { send_errors: 42, ..Counters::default() });
     let server = Server::with(&targets(), engine, Bounds::default());
     let before = server.ask("GET", "/metrics").body;
     assert!(before.contains("\ntraceflow_send_errors_total 42\n"));
     assert!(before.contains("\ntraceflow_node_info{") && !before.contains("traceflow_config_last_reload"));
-    server.state.set_limits(Limits {
-        topology: false,
-        ..Limits::default()
-    });
-    server.state.set_reload(Reload {
-        successful: true,
-        last_success: sample::STARTED,
-    });
+    server.state.set_limits(Limits { topology: false, ..Limits::default() });
+    server.state.set_reload(Reload { successful: true, last_success: sample::STARTED });
     let after = server.ask("GET", "/metrics").body;
     assert!(!after.contains("\ntraceflow_node_info{"));
     assert!(after.contains("\ntraceflow_config_last_reload_successful 1\n"));
@@ -286,11 +229,7 @@ fn the_api_gives_the_state_and_the_trace() {
         "labels": { "site": "ams" }, "up": true, "rounds": 7, "rounds_failed": 2,
         "last_round": { "started": "2026-01-02T03:04:05.678Z", "duration_seconds": 0.322 }, "error": null,
     });
-    assert_eq!(
-        get("/api/v1/targets")["targets"][0],
-        expected,
-        "without the trace"
-    );
+    assert_eq!(get("/api/v1/targets")["targets"][0], expected, "without the trace");
     expected["trace"] = serde_json::from_str(&trace).expect("JSON");
     assert_eq!(get("/api/v1/targets/a%20b%2F%C3%A9%22%3C"), expected);
 
@@ -371,18 +310,13 @@ fn a_connection_serves_several_requests() {
 
 #[test]
 fn slow_clients_are_let_go() {
-    let bounds = Bounds {
-        header_timeout: Duration::from_millis(50),
-        ..Bounds::default()
-    };
+    let bounds = Bounds { header_timeout: Duration::from_millis(50), ..Bounds::default() };
     let server = Server::with(&targets(), Arc::new(Counters::default), bounds);
     for part in ["", "GET /metr", "GET / HTTP/1.1\r\nHost: local"] {
         let mut stream = server.connect();
         stream.write_all(part.as_bytes()).expect("a part of a request");
         let mut text = String::new();
-        stream
-            .read_to_string(&mut text)
-            .expect("the end of the connection");
+        stream.read_to_string(&mut text).expect("the end of the connection");
         assert!(!text.contains("200 OK"), "{part:?}: {text}");
     }
     // A request whose header came may have come long after the one before it.
@@ -391,10 +325,7 @@ fn slow_clients_are_let_go() {
 
 #[test]
 fn connections_beyond_the_bound_wait() {
-    let bounds = Bounds {
-        connections: 2,
-        ..Bounds::default()
-    };
+    let bounds = Bounds { connections: 2, ..Bounds::default() };
     let server = Server::with(&targets(), Arc::new(Counters::default), bounds);
     // Two connections that stay open and have been served, so that they surely hold their places.
     let held = [(); 2].map(|()| {
@@ -407,14 +338,9 @@ fn connections_beyond_the_bound_wait() {
     });
     let mut waiting = server.connect();
     request(&mut waiting, "GET", "/-/healthy", "close");
-    waiting
-        .set_read_timeout(Some(Duration::from_millis(100)))
-        .expect("a time-out");
+    waiting.set_read_timeout(Some(Duration::from_millis(100))).expect("a time-out");
     let error = waiting.read(&mut [0]).expect_err("no place yet");
-    assert!(
-        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-        "{error}"
-    );
+    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
     drop(held);
     waiting.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     assert_eq!(respond(&mut waiting).status, 200);
@@ -436,10 +362,7 @@ fn held_engine() -> (EngineCounters, mpsc::Receiver<()>, mpsc::Sender<()>) {
 #[test]
 fn requests_in_progress_end_before_the_server_does() {
     let (engine, asked, release) = held_engine();
-    let bounds = Bounds {
-        grace: PATIENCE,
-        ..Bounds::default()
-    };
+    let bounds = Bounds { grace: PATIENCE, ..Bounds::default() };
     let mut server = Server::with(&targets(), engine, bounds);
     let mut stream = server.connect();
     request(&mut stream, "GET", "/metrics", "keep-alive");
@@ -452,21 +375,14 @@ fn requests_in_progress_end_before_the_server_does() {
     release.send(()).expect("the request waits");
     let response = respond(&mut stream);
     assert_eq!(response.status, 200);
-    assert_eq!(
-        response.headers["content-length"],
-        response.body.len().to_string(),
-        "it is whole"
-    );
+    assert_eq!(response.headers["content-length"], response.body.len().to_string(), "it is whole");
     server.ended();
 }
 
 #[test]
 fn requests_that_do_not_end_are_cut_off() {
     let (engine, asked, release) = held_engine();
-    let bounds = Bounds {
-        grace: Duration::from_millis(50),
-        ..Bounds::default()
-    };
+    let bounds = Bounds { grace: Duration::from_millis(50), ..Bounds::default() };
     let mut server = Server::with(&targets(), engine, bounds);
     let mut stream = server.connect();
     request(&mut stream, "GET", "/metrics", "close");
@@ -484,10 +400,7 @@ fn idle_connections_do_not_hold_up_the_end() {
     let mut server = Server::with(
         &targets(),
         Arc::new(Counters::default),
-        Bounds {
-            grace: PATIENCE * 10,
-            ..Bounds::default()
-        },
+        Bounds { grace: PATIENCE * 10, ..Bounds::default() },
     );
     // Accepted in turn: the one that never asked anything is before the one that was served.
     let _silent = server.connect();

@@ -39,10 +39,7 @@ pub(super) fn parse(text: &str) -> Vec<Sample> {
             labels.sort();
             let names: BTreeSet<_> = labels.iter().map(|(name, _)| name).collect();
             assert_eq!(names.len(), labels.len(), "a label twice: {line}");
-            assert!(
-                series.insert((sample.name.clone(), labels)),
-                "a series twice: {line}"
-            );
+            assert!(series.insert((sample.name.clone(), labels)), "a series twice: {line}");
             samples.push(sample);
         }
     }
@@ -56,11 +53,7 @@ fn sample(line: &str) -> Sample {
         Some(rest) => labels(rest),
         None => (Vec::new(), rest),
     };
-    Sample {
-        name: name.to_owned(),
-        labels,
-        value: rest.trim_start().parse().expect("a number"),
-    }
+    Sample { name: name.to_owned(), labels, value: rest.trim_start().parse().expect("a number") }
 }
 
 /// The labels up to the closing brace, and what follows it.

@@ -32,11 +32,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
                     evidence.silent(FlowId(id), ttl);
                 }
                 for (from, destination) in answers {
-                    let kind = if destination {
-                        ReplyKind::PortUnreachable
-                    } else {
-                        ReplyKind::TimeExceeded
-                    };
+                    let kind = if destination { ReplyKind::PortUnreachable } else { ReplyKind::TimeExceeded };
                     let answer = Answer {
                         from: IpAddr::from([192, 0, 2, from]),
                         kind,
@@ -89,16 +85,11 @@ proptest! {
 /// Whether both ends of each link are nodes.
 fn ends_are_nodes(samples: &[Sample]) -> bool {
     let key = |sample: &Sample, label: &str, on: u32| {
-        let ttl: u32 = sample
-            .label("ttl")
-            .and_then(|ttl| ttl.parse().ok())
-            .expect("a TTL");
+        let ttl: u32 = sample.label("ttl").and_then(|ttl| ttl.parse().ok()).expect("a TTL");
         (ttl + on, sample.label(label).map(str::to_owned))
     };
     let of = |name: &'static str| samples.iter().filter(move |sample| sample.name == name);
-    let nodes: BTreeSet<_> = of("traceflow_node_info")
-        .map(|sample| key(sample, "address", 0))
-        .collect();
+    let nodes: BTreeSet<_> = of("traceflow_node_info").map(|sample| key(sample, "address", 0)).collect();
     of("traceflow_link_flows")
         .all(|link| nodes.contains(&key(link, "from", 0)) && nodes.contains(&key(link, "to", 1)))
 }

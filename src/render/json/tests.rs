@@ -12,11 +12,7 @@ use crate::{
 const SCHEMA: &str = include_str!("../../../docs/trace.schema.json");
 
 fn shown(trace: &Trace) -> String {
-    show(&Report {
-        host: "www.example.net",
-        started: sample::STARTED,
-        trace,
-    })
+    show(&Report { host: "www.example.net", started: sample::STARTED, trace })
 }
 
 fn parsed(trace: &Trace) -> Value {
@@ -61,10 +57,7 @@ fn one_object_field_by_field() {
         ),
         ("/hops/2/nodes/1/address", json!(null)),
         ("/hops/2/nodes/1/rtt_seconds", json!(null)),
-        (
-            "/links/2",
-            json!({ "ttl": 2, "from": "198.51.100.1", "to": null, "per_packet": false }),
-        ),
+        ("/links/2", json!({ "ttl": 2, "from": "198.51.100.1", "to": null, "per_packet": false })),
         (
             "/flows/0",
             json!({ "id": 33460, "reached": true, "as_path": null, "hops": [
@@ -110,10 +103,8 @@ fn fields_come_in_the_order_of_the_contract() {
         "flows",
         "diamonds",
     ];
-    let found: Vec<_> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("  \"")?.split('"').next())
-        .collect();
+    let found: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("  \"")?.split('"').next()).collect();
     assert_eq!(found, order);
     assert!(text.ends_with("}\n"), "one line feed at the end");
 }
@@ -142,10 +133,7 @@ fn unknown_is_null() {
 #[test]
 fn paths_saturate_and_open_diamonds_have_no_length() {
     let mut trace = sample::trace(&sample::evidence("1 192.0.2.1@1\n2 192.0.2.2@1"));
-    trace.route.paths = Paths {
-        count: u128::MAX,
-        ..trace.route.paths
-    };
+    trace.route.paths = Paths { count: u128::MAX, ..trace.route.paths };
     let document = parsed(&trace);
     assert_eq!(document["paths"], json!(u64::MAX));
     assert_eq!(document["diamonds"][0]["divergence_ttl"], json!(0));
@@ -179,10 +167,7 @@ fn the_schema_is_strict() {
         ("/confidence", json!(1.5)),
         ("/hops/0/ttl", json!(0)),
         ("/hops/0/nodes/0/rtt_seconds", json!({ "min": 1 })),
-        (
-            "/links/0",
-            json!({ "ttl": 1, "from": null, "to": null, "per_packet": false, "extra": 1 }),
-        ),
+        ("/links/0", json!({ "ttl": 1, "from": null, "to": null, "per_packet": false, "extra": 1 })),
         ("/stop_reason", json!("bored")),
         ("/flows/0/hops/0/address", json!(7)),
     ];
@@ -209,19 +194,10 @@ fn check(value: &Value, schema: &Value, root: &Value, place: &str) {
             "type" => {
                 let single = [rule.clone()];
                 let types = rule.as_array().map_or(&single[..], Vec::as_slice);
-                assert!(
-                    types.iter().any(|kind| is_of_type(value, kind)),
-                    "{place}: {value} is no {rule}"
-                );
+                assert!(types.iter().any(|kind| is_of_type(value, kind)), "{place}: {value} is no {rule}");
             }
-            "minimum" => assert!(
-                value.is_null() || value.as_f64() >= rule.as_f64(),
-                "{place}: {value}"
-            ),
-            "maximum" => assert!(
-                value.is_null() || value.as_f64() <= rule.as_f64(),
-                "{place}: {value}"
-            ),
+            "minimum" => assert!(value.is_null() || value.as_f64() >= rule.as_f64(), "{place}: {value}"),
+            "maximum" => assert!(value.is_null() || value.as_f64() <= rule.as_f64(), "{place}: {value}"),
             "items" => {
                 for (index, item) in value.as_array().into_iter().flatten().enumerate() {
                     check(item, rule, root, &format!("{place}/{index}"));
@@ -240,11 +216,7 @@ fn check(value: &Value, schema: &Value, root: &Value, place: &str) {
                 let required: BTreeSet<_> = list(rule).iter().filter_map(Value::as_str).collect();
                 let known: BTreeSet<_> = keys(&schema["properties"]);
                 assert_eq!(required, known, "{place}: every property is required");
-                assert_eq!(
-                    object.keys().map(String::as_str).collect::<BTreeSet<_>>(),
-                    known,
-                    "{place}"
-                );
+                assert_eq!(object.keys().map(String::as_str).collect::<BTreeSet<_>>(), known, "{place}");
                 assert_eq!(schema["additionalProperties"], json!(false), "{place}");
             }
             other => panic!("{place}: unknown keyword {other}"),
@@ -257,12 +229,7 @@ fn list(rule: &Value) -> &[Value] {
 }
 
 fn keys(object: &Value) -> BTreeSet<&str> {
-    object
-        .as_object()
-        .expect("an object")
-        .keys()
-        .map(String::as_str)
-        .collect()
+    object.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 
 fn is_of_type(value: &Value, kind: &Value) -> bool {
