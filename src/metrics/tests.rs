@@ -85,23 +85,14 @@ fn the_whole_exposition() {
 #[test]
 fn the_reference_names_every_metric() {
     let reference = include_str!("../../docs/metrics.md");
-    for name in GOLDEN
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-    {
+    for name in GOLDEN.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
         let named = [format!("`{name}`"), format!("`{name}{{")];
         assert!(named.iter().any(|text| reference.contains(text)), "{name}");
     }
     let samples = samples([sample::traced("a", sample::diamond())]);
-    let of_target = samples
-        .iter()
-        .filter(|sample| sample.label("target").is_some())
-        .count();
+    let of_target = samples.iter().filter(|sample| sample.label("target").is_some()).count();
     let own = of_target - count(&samples, &HOP_LEVEL) - count(&samples, &TOPOLOGY);
-    assert!(
-        reference.contains(&format!("({own}, of which 17 are the histogram)")),
-        "{own}"
-    );
+    assert!(reference.contains(&format!("({own}, of which 17 are the histogram)")), "{own}");
 }
 
 #[test]
