@@ -2,9 +2,10 @@
 //!
 //! Knows the header fields that make a flow, nothing of their bytes on the wire.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, hash::Hasher as _, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher24;
 
 /// The address family of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -125,6 +126,15 @@ impl FlowSequence {
         Self { first, seed }
     }
 
+    /// The seed that belongs to a name: the same on every machine and in every version, so that a target keeps its flows over
+    /// restarts.
+    #[must_use]
+    pub fn seed_of(name: &str) -> u64 {
+        let mut hasher = SipHasher24::new_with_keys(0, 0);
+        hasher.write(name.as_bytes());
+        hasher.finish()
+    }
+
     /// How many flows there are before the sequence is used up: 65536 − first.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -206,6 +216,12 @@ mod tests {
         let [one, other] = [1, 2].map(|seed| FlowSequence::new(33_453, seed));
         let same = (0..1000).filter(|&index| one.get(index) == other.get(index)).count();
         assert!(same < 10, "{same} of 1000 places are the same");
+    }
+
+    #[test]
+    fn the_seed_of_a_name_never_changes() {
+        assert_eq!(FlowSequence::seed_of("telia"), 6_520_825_048_993_255_888);
+        assert_ne!(FlowSequence::seed_of("telia"), FlowSequence::seed_of("shop"));
     }
 
     #[test]

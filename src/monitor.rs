@@ -7,6 +7,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
     config::Target,
+    flow::FlowSequence,
     store::{LastRound, Snapshot, TargetCounters},
     trace::{StopReason, Trace},
 };
@@ -22,9 +23,10 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// A target of which nothing is known. `seed` fixes its flows for as long as it is remembered.
+    /// A target of which nothing is known.
     #[must_use]
-    pub fn new(target: Arc<Target>, seed: u64) -> Self {
+    pub fn new(target: Arc<Target>) -> Self {
+        let seed = FlowSequence::seed_of(target.name.as_str());
         Self { target, seed, address: None, counters: TargetCounters::default(), last_round: None }
     }
 

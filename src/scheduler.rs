@@ -51,7 +51,7 @@ impl Scheduler {
     pub fn start(&self, config: &Config) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for target in &config.targets {
-            let monitor = Monitor::new(Arc::new(target.clone()), fastrand::u64(..));
+            let monitor = Monitor::new(Arc::new(target.clone()));
             // A configured target is visible before its first round.
             self.store.publish(monitor.snapshot());
             tasks.spawn(self.clone().watch(monitor));

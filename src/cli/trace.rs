@@ -61,6 +61,9 @@ pub(super) struct TraceArgs {
     /// Most packets a second.
     #[arg(long, value_name = "N", default_value_t = Module::default().pps, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pps: u32,
+    /// Number from which the flows are drawn: the same number asks the same flows again. Random if not given.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -86,9 +89,10 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
     let sockets = Sockets::open(&wanted([&module], echo_id(secret))).map_err(|error| failed(&error))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+    let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
     let (started, trace) = runtime.block_on(async {
         let address = resolve(&arguments.host, module.family, None).await.map_err(|error| failed(&error))?;
-        let request = request(&module, address, fastrand::u64(..), None).map_err(|error| failed(&error))?;
+        let request = request(&module, address, seed, None).map_err(|error| failed(&error))?;
         let (network, _driver) =
             Network::start(sockets, secret, module.pps).map_err(|error| failed(&error))?;
         let started = clock::timestamp();

@@ -44,12 +44,18 @@ struct Walk<'a> {
     end: Option<FlowEnd>,
     /// The last TTL at which the flow shows a node.
     last: Option<Ttl>,
+    /// The destination, where it answered only farther on than where it must be.
+    landed: Option<IpAddr>,
     trail: Vec<Position>,
 }
 
 pub(super) fn build(evidence: &Evidence) -> Route {
     let mut walks: Vec<_> =
         evidence.flows().map(|(id, cells)| Walk::new(id, cells, evidence.end(id))).collect();
+    let firm = walks.iter().filter(|walk| walk.is_firm()).filter_map(|walk| walk.last).collect();
+    for walk in &mut walks {
+        walk.land(&firm);
+    }
     let (Some(first), Some(last)) = (evidence.first_ttl(), walks.iter().filter_map(|walk| walk.last).max())
     else {
         return Route { flows: walks.iter().map(Walk::path).collect(), ..Route::default() };
@@ -86,7 +92,25 @@ impl<'a> Walk<'a> {
             }
             None => cells.iter().rev().find(|(_, cell)| !cell.answers.is_empty()).map(|(&ttl, _)| ttl),
         };
-        Self { id, cells, end, last, trail: Vec::new() }
+        Self { id, cells, end, last, landed: None, trail: Vec::new() }
+    }
+
+    /// Whether the flow reached the destination, and the hop before did not stay silent: the distance is certain.
+    fn is_firm(&self) -> bool {
+        let before = self.last.and_then(Ttl::previous).and_then(|before| self.cells.get(&before));
+        self.reached() && before.is_none_or(|cell| !cell.answers.is_empty())
+    }
+
+    /// The destination answers every probe that gets to it, whatever its TTL. Where the hops before an answer stayed
+    /// silent and others met the destination at one of them, what is missing there is its answer, not a router.
+    fn land(&mut self, firm: &BTreeSet<Ttl>) {
+        let Some(FlowEnd::Reached(reached)) = self.end else { return };
+        let before = self.cells.range(..reached).rev().take_while(|(_, cell)| cell.answers.is_empty());
+        let nearest = before.map(|(&ttl, _)| ttl).filter(|ttl| firm.contains(ttl)).last();
+        if nearest.is_some() {
+            self.landed = self.cells.get(&reached).and_then(Cell::address);
+            self.last = nearest;
+        }
     }
 
     fn passes(&self, ttl: Ttl) -> bool {
@@ -99,6 +123,9 @@ impl<'a> Walk<'a> {
 
     /// The keys of what the flow met at a TTL; `None` where that is not known.
     fn keys(&self, ttl: Ttl, evidence: &Evidence) -> Option<BTreeSet<Key>> {
+        if let Some(destination) = self.landed.filter(|_| self.last == Some(ttl)) {
+            return Some(BTreeSet::from([Key::Address(destination)]));
+        }
         let cell = self.cells.get(&ttl)?;
         if !cell.answers.is_empty() {
             return Some(cell.answers.iter().map(|answer| Key::Address(answer.from)).collect());
@@ -118,7 +145,12 @@ impl<'a> Walk<'a> {
         FlowPath {
             id: self.id,
             reached: self.reached(),
-            hops: asked.map(|(&ttl, cell)| FlowHop { ttl, address: cell.address() }).collect(),
+            hops: asked
+                .map(|(&ttl, cell)| {
+                    let landed = self.landed.filter(|_| self.last == Some(ttl));
+                    FlowHop { ttl, address: cell.address().or(landed) }
+                })
+                .collect(),
         }
     }
 }
@@ -210,12 +242,13 @@ fn arrivals(walks: &[Walk<'_>]) -> Arrivals {
             (Some(last), None) => Some(last.next()),
             (None, nearest) => nearest.or_else(|| walk.cells.keys().next().copied()),
         };
-        let Some(cell) = expected.and_then(|ttl| walk.cells.get(&ttl)) else {
-            continue;
-        };
-        arrivals.probes_sent += cell.sent;
-        let answers = cell.answers.iter().filter(|answer| answer.kind.is_destination());
-        arrivals.rtts.extend(answers.map(|answer| answer.rtt));
+        let answered = walk.end.map(FlowEnd::ttl).filter(|_| walk.reached());
+        let Some(expected) = expected else { continue };
+        for cell in walk.cells.range(expected..=answered.unwrap_or(expected)).map(|(_, cell)| cell) {
+            arrivals.probes_sent += cell.sent;
+            let answers = cell.answers.iter().filter(|answer| answer.kind.is_destination());
+            arrivals.rtts.extend(answers.map(|answer| answer.rtt));
+        }
     }
     arrivals
 }

@@ -14,3 +14,4 @@
 mod lab;
 mod lab_tests;
 mod prober;
+mod traces;
