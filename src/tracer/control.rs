@@ -11,10 +11,9 @@ use std::{
 use super::policy::Plan;
 use crate::{flow::FlowId, probe::Ttl, route::Answer};
 
-/// Probes of the first look: a limiter that has just been asked for more than it gives rarely answers all of them.
-const FIRST_LOOK: usize = 4;
-/// Probes of the second look, where the first left a doubt.
-const SECOND_LOOK: usize = 8;
+/// Probes of one look, all at once: more than the bursts that limiters let pass (Linux: 6). Where half of them or fewer are
+/// answered it is a limit; loss of one in ten does that in one look of ten thousand.
+const LOOK: usize = 16;
 
 /// What came of a look at the doubtful hops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,54 +27,33 @@ pub(super) enum Control {
 /// The controls of one trace.
 #[derive(Debug, Default)]
 pub(super) struct Controls {
-    tests: BTreeMap<(Ttl, IpAddr), Test>,
-    begun: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Test {
-    /// Answers of the node before the first control probe.
-    before: usize,
-    asked: usize,
-    settled: bool,
+    /// Nodes under test, with the number of their answers before it.
+    tests: BTreeMap<(Ttl, IpAddr), usize>,
+    tested: BTreeSet<Ttl>,
 }
 
 impl Controls {
     /// Looks at the hops in doubt; to be called when nothing is in flight.
     pub(super) fn next(&mut self, flows: &BTreeSet<FlowId>, plan: &mut Plan<'_>) -> Control {
-        if !self.begun {
-            self.begun = true;
-            for ttl in doubtful_hops(flows, plan) {
-                for (address, answers) in answers_by_node(ttl, plan) {
-                    self.tests.insert((ttl, address), Test { before: answers, asked: 0, settled: false });
+        self.judge(plan);
+        let doubtful: Vec<_> = doubtful_hops(flows, plan).difference(&self.tested).copied().collect();
+        for ttl in doubtful {
+            self.tested.insert(ttl);
+            for (address, answers) in answers_by_node(ttl, plan) {
+                self.tests.insert((ttl, address), answers);
+                let answered = flows_answered_by(address, ttl, plan);
+                for flow in answered.into_iter().cycle().take(LOOK) {
+                    plan.repeat(flow, ttl);
                 }
             }
-        } else {
-            self.judge(plan);
         }
-
-        let mut asked = Control::Done;
-        for (&(ttl, address), test) in self.tests.iter_mut().filter(|(_, test)| !test.settled) {
-            let count = if test.asked == 0 { FIRST_LOOK } else { SECOND_LOOK };
-            let answered = flows_answered_by(address, ttl, plan);
-            for flow in answered.into_iter().cycle().take(count) {
-                plan.repeat(flow, ttl);
-                asked = Control::Asked;
-            }
-            test.asked += count;
-        }
-        asked
+        if self.tests.is_empty() { Control::Done } else { Control::Asked }
     }
 
-    /// All answered at the first look: no limit. Half or fewer answered at both: a limit. In between it is loss, which
-    /// at one in ten leaves more than half unanswered in fewer than one case of ten thousand.
     fn judge(&mut self, plan: &mut Plan<'_>) {
-        for (&(ttl, address), test) in self.tests.iter_mut().filter(|(_, test)| !test.settled) {
+        for ((ttl, address), before) in std::mem::take(&mut self.tests) {
             let now = answers_by_node(ttl, plan).get(&address).copied().unwrap_or(0);
-            let answered = now.saturating_sub(test.before);
-            let last_look = test.asked > FIRST_LOOK;
-            test.settled = last_look || answered >= test.asked;
-            if last_look && answered * 2 <= test.asked {
+            if now.saturating_sub(before) * 2 <= LOOK {
                 plan.limits(ttl, address);
             }
         }
@@ -83,15 +61,25 @@ impl Controls {
 }
 
 /// Hops at which a flow got no answer although a node there answers other flows.
+///
+/// A flow that is never heard of again is in doubt only where its silence begins: a dead branch is silent to its end, and one
+/// look tells. Where that hop limits its answers, so may those behind it.
 fn doubtful_hops(flows: &BTreeSet<FlowId>, plan: &Plan<'_>) -> BTreeSet<Ttl> {
-    let silent: BTreeSet<_> = flows
-        .iter()
-        .flat_map(|&flow| {
-            let end = plan.evidence.end(flow).map(|end| end.ttl());
-            plan.evidence.silent_at(flow).filter(move |&ttl| end.is_none_or(|end| ttl < end))
-        })
-        .collect();
-    silent.into_iter().filter(|&ttl| !answers_by_node(ttl, plan).is_empty()).collect()
+    let mut silent = BTreeSet::new();
+    for &flow in flows {
+        let heard = plan.evidence.end(flow).map(|end| end.ttl()).or_else(|| plan.evidence.last_answer(flow));
+        let mut dead = false;
+        for ttl in plan.evidence.silent_at(flow) {
+            if heard.is_some_and(|heard| ttl < heard) {
+                silent.insert(ttl);
+            } else if plan.evidence.end(flow).is_none() && !dead {
+                silent.insert(ttl);
+                dead = !plan.evidence.has_limit(ttl);
+            }
+        }
+    }
+    silent.retain(|&ttl| !answers_by_node(ttl, plan).is_empty());
+    silent
 }
 
 fn answers_by_node(ttl: Ttl, plan: &Plan<'_>) -> BTreeMap<IpAddr, usize> {

@@ -94,7 +94,7 @@ fn check(name: &str, options: Options, paths: &str, reached: Reached) {
         match reached {
             Reached::All => assert_eq!(arrived, asked, "{name}, {family:?}"),
             Reached::Some => {
-                assert!((1..asked).contains(&arrived), "{arrived} of {asked} of {name}, {family:?}")
+                assert!((1..asked).contains(&arrived), "{arrived} of {asked} of {name}, {family:?}");
             }
             Reached::None => assert_eq!(arrived, 0, "{name}, {family:?}"),
         }

@@ -165,6 +165,7 @@ fn truth_of_every_topology() {
         ("diamond2", 9, 9, 0, 2, 6, 6),
         ("diamond4", 15, 17, 0, 4, 6, 6),
         ("three-diamonds", 15, 20, 0, 24, 9, 9),
+        ("three-targets", 15, 17, 0, 4, 6, 6),
         ("unequal", 10, 9, 0, 2, 5, 6),
         ("silent", 7, 9, 1, 4, 4, 4),
         ("swallow", 7, 8, 0, 3, 4, 4),
