@@ -22,7 +22,7 @@ use crate::{
     resolve::resolve,
     store::Store,
     time::Time,
-    trace::Trace,
+    trace::{StopReason, Trace},
 };
 
 /// Share of the interval that a round may wait for its turn before it counts as delayed.
@@ -153,28 +153,35 @@ struct Trouble {
 
 impl Trouble {
     fn report(&mut self, target: &Target, outcome: Result<&Trace, &String>) {
-        match outcome {
-            Ok(trace) => {
-                tracing::debug!(
-                    target = %target.name,
-                    address = %trace.destination,
-                    stop_reason = trace.stop_reason.name(),
-                    probes = trace.probes_sent,
-                    paths = %trace.route.paths.count,
-                    reached = trace.route.reached(),
-                    "round"
-                );
-                if let Some(error) = self.last.take() {
-                    tracing::info!(target = %target.name, rounds = self.rounds, %error, "target can be traced again");
-                }
-                self.rounds = 0;
-            }
-            Err(error) => {
+        if let Ok(trace) = outcome {
+            tracing::debug!(
+                target = %target.name,
+                address = %trace.destination,
+                stop_reason = trace.stop_reason.name(),
+                probes = trace.probes_sent,
+                paths = %trace.route.paths.count,
+                reached = trace.route.reached(),
+                "round"
+            );
+        }
+        let error = match outcome {
+            Ok(trace) if trace.stop_reason == StopReason::SendFailed => trace.detail.as_ref(),
+            Ok(_) => None,
+            Err(error) => Some(error),
+        };
+        match error {
+            Some(error) => {
                 self.rounds += 1;
                 if self.last.as_ref() != Some(error) {
                     tracing::warn!(target = %target.name, %error, "target cannot be traced");
                     self.last = Some(error.clone());
                 }
+            }
+            None => {
+                if let Some(error) = self.last.take() {
+                    tracing::info!(target = %target.name, rounds = self.rounds, %error, "target can be traced again");
+                }
+                self.rounds = 0;
             }
         }
     }

@@ -1,0 +1,278 @@
+//! The whole program on kernel routers: a configuration in, `/metrics` out, read by `promtool` and by a Prometheus.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use traceflow_exporter::flow::Family;
+
+use crate::{
+    lab::{self, Lab, Options, topology},
+    traces::PROGRAM,
+};
+
+/// How often to look for something that has to happen, [`PAUSE`] apart, before the test fails: 30 seconds.
+const LOOKS: usize = 300;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A running program at the source of a lab, with its files. It is ended when it is dropped.
+struct Running {
+    process: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Running {
+    fn start(lab: &Lab, program: &str, arguments: &[&str], files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        let process = lab
+            .command("s", program)
+            .args(arguments)
+            .current_dir(directory.path())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(directory.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        Self { process, directory }
+    }
+
+    fn exporter(lab: &Lab, config: &str) -> Self {
+        let arguments = ["--config.file=config.yaml", "--web.listen-address=127.0.0.1:10659"];
+        Self::start(lab, PROGRAM, &arguments, &[("config.yaml", config)])
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Sends SIGTERM and waits for the end; its exit code.
+    fn terminate(mut self) -> Option<i32> {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The body at a URL as seen from the source of the lab; `None` while nobody answers or the status is an error.
+fn get(lab: &Lab, url: &str) -> Option<String> {
+    let output =
+        lab.command("s", "curl").args(["--silent", "--fail", "--max-time", "10", url]).output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
+/// Waits until `look` finds something.
+fn wait_for<T>(what: &str, exporter: &Running, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..LOOKS {
+        if let Some(found) = look() {
+            return found;
+        }
+        thread::sleep(PAUSE);
+    }
+    panic!("waited in vain for {what}; the log says:\n{}", exporter.log());
+}
+
+fn scrape(lab: &Lab) -> Option<String> {
+    get(lab, "http://127.0.0.1:10659/metrics")
+}
+
+/// The value of a series in an exposition.
+fn value(exposition: &str, series: &str) -> Option<f64> {
+    let line = exposition.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    Some(line.parse().unwrap())
+}
+
+fn rounds(exposition: &str, target: &str) -> f64 {
+    value(exposition, &format!("traceflow_rounds_total{{target=\"{target}\"}}")).unwrap()
+}
+
+/// The values of target-level gauges in this many rounds of a target, each round seen once and none left out.
+fn watch(lab: &Lab, exporter: &Running, target: &str, count: usize, gauges: &[&str]) -> Vec<Vec<f64>> {
+    let mut seen = Vec::new();
+    let mut last = rounds(&scrape(lab).unwrap(), target);
+    while seen.len() < count {
+        let exposition = wait_for("the next round", exporter, || {
+            scrape(lab).filter(|exposition| rounds(exposition, target) > last)
+        });
+        let round = rounds(&exposition, target);
+        assert!(round < last + 1.5, "a round was missed: the test is too slow for its interval");
+        last = round;
+        let read = |name: &&str| value(&exposition, &format!("{name}{{target=\"{target}\"}}")).unwrap();
+        seen.push(gauges.iter().map(read).collect());
+    }
+    seen
+}
+
+fn config(lab: &Lab, family: Family) -> String {
+    let targets: String = ["d1", "d2", "d3"]
+        .iter()
+        .map(|name| format!("  - {{ name: {name}, host: \"{}\" }}\n", lab.address(name, family)))
+        .collect();
+    format!(
+        "global: {{ interval: 2s }}\nmodules:\n  default: {{ strategy: fixed, flows: 32 }}\ntargets:\n{targets}"
+    )
+}
+
+#[test]
+fn paths_are_counted_right_round_after_round() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("three-targets"), Options::routers());
+    for family in [Family::V4, Family::V6] {
+        lab.replace_next_hops("r1", &["a1", "b1", "c1", "e1"]);
+        let exporter = Running::exporter(&lab, &config(&lab, family));
+        wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+
+        let gauges =
+            ["traceflow_paths", "traceflow_flow_paths", "traceflow_target_up", "traceflow_flows_reached"];
+        let quiet = watch(&lab, &exporter, "d1", 10, &gauges);
+        assert_eq!(quiet, vec![vec![4.0, 4.0, 1.0, 32.0]; 10], "{family:?}");
+        let others = scrape(&lab).unwrap();
+        for target in ["d2", "d3"] {
+            let paths = value(&others, &format!("traceflow_paths{{target=\"{target}\"}}"));
+            assert_eq!(paths, Some(4.0), "{target}, {family:?}");
+        }
+
+        lab.replace_next_hops("r1", &["a1", "b1", "c1"]);
+        // The round in progress may have seen both.
+        watch(&lab, &exporter, "d1", 1, &gauges);
+        let fewer = watch(&lab, &exporter, "d1", 3, &gauges);
+        assert_eq!(fewer, vec![vec![3.0, 3.0, 1.0, 32.0]; 3], "one of four next hops is gone, {family:?}");
+        assert_eq!(exporter.terminate(), Some(0), "{family:?}");
+    }
+}
+
+#[test]
+fn a_branch_that_swallows_packets_shows_in_the_flows_that_reach() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("swallow"), Options::routers());
+    for family in [Family::V4, Family::V6] {
+        let host = lab.destination(family);
+        let config = format!(
+            "global: {{ interval: 2s }}\nmodules: {{ default: {{ flows: 32 }} }}\ntargets: [{{ name: d, host: \"{host}\" }}]\n"
+        );
+        let exporter = Running::exporter(&lab, &config);
+        wait_for("the first round", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+        let gauges = ["traceflow_target_up", "traceflow_flows", "traceflow_paths", "traceflow_flows_reached"];
+        for round in watch(&lab, &exporter, "d", 2, &gauges) {
+            assert_eq!(round[..3], [1.0, 32.0, 3.0], "{family:?}");
+            assert!(
+                (16.0..30.0).contains(&round[3]),
+                "about three quarters of 32, not {}, {family:?}",
+                round[3]
+            );
+        }
+    }
+}
+
+#[test]
+fn promtool_and_prometheus_read_what_is_exported() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("three-targets"), Options::routers());
+    let exporter = Running::exporter(&lab, &config(&lab, Family::V4));
+    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(scrape(&lab).unwrap().as_bytes()).unwrap();
+    let verdict = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&verdict.stderr);
+    assert!(verdict.status.success() && said.is_empty(), "{said}");
+
+    let scrapes = "global: { scrape_interval: 1s }\n\
+                   scrape_configs: [{ job_name: traceflow, static_configs: [{ targets: ['127.0.0.1:10659'] }] }]\n";
+    let arguments =
+        ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:9090"];
+    let prometheus = Running::start(&lab, "prometheus", &arguments, &[("prometheus.yml", scrapes)]);
+    assert!(prometheus.file("prometheus.yml").exists());
+    let ask = |query: &str| -> Option<Vec<f64>> {
+        let answer = get(&lab, &format!("http://127.0.0.1:9090/api/v1/query?query={query}"))?;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let samples = answer["data"]["result"].as_array().unwrap();
+        let values = samples.iter().map(|sample| sample["value"][1].as_str().unwrap().parse().unwrap());
+        Some(values.collect()).filter(|values: &Vec<_>| !values.is_empty())
+    };
+    let paths = wait_for("an answer of Prometheus", &prometheus, || ask("traceflow_paths"));
+    assert_eq!(paths, [4.0; 3]);
+    let hops =
+        wait_for("hops in Prometheus", &prometheus, || ask("count%20by%20(target)(traceflow_hop_nodes)"));
+    assert_eq!(hops, [6.0; 3]);
+}
+
+#[test]
+fn what_cannot_be_traced_has_its_series_and_up_0() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("line"), Options::routers());
+    let config = "global: { interval: 2s }\n\
+                  targets:\n\
+                  - { name: name, host: no-such-host.invalid }\n\
+                  - { name: way, host: 203.0.113.1 }\n\
+                  - { name: group, host: 224.0.0.1 }\n";
+    // Packets to a neighbour's own address are refused by a rule: sending fails with EPERM.
+    let forbidden = lab.destination(Family::V4);
+    let config = format!("{config}- {{ name: forbidden, host: {forbidden} }}\n");
+    let rule = format!(
+        "table ip t {{ chain o {{ type filter hook output priority 0; ip daddr {forbidden} drop; }} }}"
+    );
+    let mut nft = lab.command("s", "nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    nft.stdin.take().unwrap().write_all(rule.as_bytes()).unwrap();
+    assert!(nft.wait().unwrap().success());
+    assert!(
+        lab.command("s", "ip")
+            .args(["route", "add", "unreachable", "203.0.113.0/24"])
+            .status()
+            .unwrap()
+            .success()
+    );
+
+    let exporter = Running::exporter(&lab, &config);
+    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    let exposition = scrape(&lab).unwrap();
+    for target in ["name", "way", "group", "forbidden"] {
+        let read = |name: &str| value(&exposition, &format!("{name}{{target=\"{target}\"}}"));
+        assert_eq!(read("traceflow_target_up"), Some(0.0), "{target}");
+        assert_eq!(read("traceflow_paths"), Some(0.0), "{target}");
+        assert!(read("traceflow_rounds_failed_total") >= Some(1.0), "{target}");
+    }
+    assert!(value(&exposition, "traceflow_send_errors_total") >= Some(1.0));
+    let log = exporter.log();
+    for (target, reason) in [
+        ("name", "cannot resolve no-such-host.invalid"),
+        ("way", "no way to 203.0.113.1"),
+        ("group", "a multicast address"),
+        ("forbidden", "cannot send to"),
+    ] {
+        let told = log.lines().filter(|line| line.contains(reason) && line.contains(target)).count();
+        assert_eq!(told, 1, "{target} is told once:\n{log}");
+    }
+}
