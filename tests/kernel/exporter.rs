@@ -242,7 +242,7 @@ fn what_cannot_be_traced_has_its_series_and_up_0() {
     let forbidden = lab.destination(Family::V4);
     let config = format!("{config}- {{ name: forbidden, host: {forbidden} }}\n");
     let rule = format!(
-        "table ip t {{ chain o {{ type filter hook output priority 0; ip daddr {forbidden} drop; }} }}"
+        "table ip t {{\nchain o {{\ntype filter hook output priority 0\nip daddr {forbidden} drop\n}}\n}}\n"
     );
     let mut nft = lab.command("s", "nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     nft.stdin.take().unwrap().write_all(rule.as_bytes()).unwrap();
