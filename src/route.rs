@@ -11,6 +11,7 @@ mod stopping;
 
 use std::{net::IpAddr, time::Duration};
 
+pub(crate) use self::stopping::stopping_points;
 pub use self::{
     count::Paths,
     diamond::Diamond,

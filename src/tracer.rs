@@ -7,8 +7,12 @@
 //! Five verbs drive it. After each call of another verb, call [`Tracer::poll_transmit`] until it returns `None`, then
 //! ask [`Tracer::poll_timeout`] when to come back. Spurious calls do nothing.
 
+mod budget;
 mod control;
+mod discovery;
+mod ending;
 mod fixed;
+mod graph;
 mod pacing;
 mod policy;
 mod queries;
@@ -19,8 +23,10 @@ mod tests;
 use std::time::Duration;
 
 use self::{
+    discovery::{Discovery, Style},
+    ending::Ending,
     fixed::Fixed,
-    policy::{Ending, Plan, Policy},
+    policy::{Plan, Policy},
     queries::{Expired, Patience, Queries, QueryId},
 };
 pub use self::{pacing::Pacer, queries::Reason};
@@ -109,6 +115,8 @@ pub struct Tracer {
     slowest: Option<Duration>,
     /// Farthest TTL that anything answered at.
     farthest: Option<Ttl>,
+    /// Whether the destination has answered: nothing is farther away than what was seen.
+    arrived: bool,
     probes_sent: u32,
     replies_received: u32,
     /// A limit was met: nothing new is sent, what is in flight is awaited.
@@ -122,8 +130,9 @@ impl Tracer {
     #[must_use]
     pub fn new(settings: Settings, now: Time) -> Self {
         let policy: Box<dyn Policy> = match settings.strategy {
-            // The two detection algorithms are policies of their own and not here yet: configuration refuses them.
-            Strategy::Fixed | Strategy::Mda | Strategy::MdaLite => Box::new(Fixed::new()),
+            Strategy::Fixed => Box::new(Fixed::new()),
+            Strategy::Mda => Box::new(Discovery::new(Style::Full, &settings)),
+            Strategy::MdaLite => Box::new(Discovery::new(Style::Lite, &settings)),
         };
         let mut tracer = Self {
             pacer: Pacer::new(settings.pps, settings.burst, now),
@@ -134,6 +143,7 @@ impl Tracer {
             now,
             slowest: None,
             farthest: None,
+            arrived: false,
             probes_sent: 0,
             replies_received: 0,
             closing: None,
@@ -193,6 +203,7 @@ impl Tracer {
         self.replies_received += 1;
         self.slowest = self.slowest.max(Some(rtt));
         self.farthest = self.farthest.max(Some(sent.ttl));
+        self.arrived |= kind.is_destination();
         self.evidence.answered(sent.flow, sent.ttl, Answer { from, kind, rtt, nat, mpls });
         self.consult(|policy, plan| policy.on_answer(sent.flow, sent.ttl, plan));
         self.settle(now);
@@ -209,8 +220,14 @@ impl Tracer {
             return;
         }
         while let Some(expired) = self.queries.expired(now) {
-            if let Expired::OutOfAttempts(query) = expired {
-                self.judge(query, now);
+            match expired {
+                Expired::OutOfAttempts(query) => self.judge(query, now),
+                Expired::Repeated(query) => {
+                    let asked = self.queries.get(query).map(|query| (query.flow, query.ttl));
+                    if let Some((flow, ttl)) = asked {
+                        self.consult(|policy, plan| policy.on_retry(flow, ttl, plan));
+                    }
+                }
             }
         }
         self.settle(now);
@@ -269,7 +286,7 @@ impl Tracer {
         }) else {
             return;
         };
-        let overtaken = self.farthest.is_some_and(|farthest| farthest >= ttl);
+        let overtaken = self.arrived || self.farthest.is_some_and(|farthest| farthest >= ttl);
         let verdict = if overtaken { adaptive } else { last };
         if now < verdict {
             // Look again after a retry's time: an answer from farther away may have come meanwhile.

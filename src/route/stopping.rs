@@ -13,8 +13,9 @@ pub fn probes_to_rule_out(found: usize, epsilon: f64) -> u32 {
     stopping_points(found, epsilon).pop().unwrap_or(1)
 }
 
-/// The stopping points for 1, 2, … `most` successors found.
-fn stopping_points(most: usize, epsilon: f64) -> Vec<u32> {
+/// The stopping points for 1, 2, … `most` successors found, as [`probes_to_rule_out`] has them.
+#[must_use]
+pub(crate) fn stopping_points(most: usize, epsilon: f64) -> Vec<u32> {
     let epsilon = epsilon.clamp(1e-15, 1.0);
     let mut points: Vec<u32> = Vec::with_capacity(most);
     for found in 1..=most {

@@ -7,14 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     control::{Control, Controls},
-    policy::{Ending, Plan, Policy},
+    ending::Ending,
+    policy::{Plan, Policy},
 };
-use crate::{
-    flow::{Family, FlowId},
-    probe::{ReplyKind, Ttl, unreachable_meaning},
-    route::{Answer, FlowEnd},
-    trace::StopReason,
-};
+use crate::{flow::FlowId, probe::Ttl, route::FlowEnd};
 
 /// TTLs that the first flow asks at once: most routes of the Internet end within them.
 const SCOUT_WINDOW: u8 = 16;
@@ -92,46 +88,6 @@ impl Fixed {
             self.extend(flow, plan);
         }
     }
-
-    fn ending(&self, plan: &Plan<'_>) -> Ending {
-        let ends: Vec<_> = self.flows.keys().map(|&flow| (flow, plan.evidence.end(flow))).collect();
-        if ends.iter().any(|(_, end)| matches!(end, Some(FlowEnd::Reached(_)))) {
-            return Ending { reason: StopReason::Complete, detail: None };
-        }
-        let refusal = ends.iter().find_map(|&(flow, end)| match end {
-            Some(FlowEnd::Refused(ttl)) => plan.evidence.cell(flow, ttl)?.refusal().cloned(),
-            _ => None,
-        });
-        if let Some(refusal) = refusal {
-            return Ending {
-                reason: StopReason::DestinationUnreachable,
-                detail: Some(refusal_detail(&refusal)),
-            };
-        }
-        let round = ends.iter().find_map(|&(flow, end)| match end {
-            Some(FlowEnd::Loop(ttl)) => Some((flow, ttl)),
-            _ => None,
-        });
-        if let Some((flow, ttl)) = round {
-            let address = plan.evidence.cell(flow, ttl).and_then(|cell| cell.address());
-            let who = address.map_or_else(|| "a node".to_owned(), |address| address.to_string());
-            return Ending {
-                reason: StopReason::Loop,
-                detail: Some(format!("{who} answered flow {flow} for the third time at TTL {ttl}")),
-            };
-        }
-        let farthest = self.flows.keys().filter_map(|&flow| plan.evidence.last_answer(flow)).max();
-        let max_ttl = plan.settings.max_ttl;
-        if farthest.is_some_and(|ttl| ttl.plus(plan.settings.gap_limit) > max_ttl) {
-            let detail = format!("the destination is beyond max_ttl {max_ttl}, or silent");
-            return Ending { reason: StopReason::Complete, detail: Some(detail) };
-        }
-        let detail = match farthest {
-            Some(ttl) => format!("no answer from beyond TTL {ttl}"),
-            None => "no answer from any hop".to_owned(),
-        };
-        Ending { reason: StopReason::GapLimit, detail: Some(detail) }
-    }
 }
 
 impl Policy for Fixed {
@@ -170,7 +126,7 @@ impl Policy for Fixed {
     fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending {
         let flows: BTreeSet<_> = self.flows.keys().copied().collect();
         match self.controls.next(&flows, plan) {
-            Control::Asked | Control::Done => self.ending(plan),
+            Control::Asked | Control::Done => Ending::of(plan.evidence, plan.settings),
         }
     }
 }
@@ -178,13 +134,4 @@ impl Policy for Fixed {
 /// The TTL `count` hops behind the one before the first.
 fn before_first(first: Ttl, count: u8) -> Ttl {
     first.plus(count.saturating_sub(1))
-}
-
-fn refusal_detail(refusal: &Answer) -> String {
-    let code = match refusal.kind {
-        ReplyKind::Unreachable { code } => code,
-        _ => 0,
-    };
-    let family = Family::of(refusal.from);
-    format!("{} said {} (ICMP code {code})", refusal.from, unreachable_meaning(family, code))
 }

@@ -5,8 +5,12 @@
 
 use std::net::IpAddr;
 
-use super::{Settings, queries::Queries};
-use crate::{flow::FlowId, probe::Ttl, route::Evidence, trace::StopReason};
+use super::{
+    Settings,
+    ending::Ending,
+    queries::{Queries, Until},
+};
+use crate::{flow::FlowId, probe::Ttl, route::Evidence};
 
 /// A way of choosing probes. All calls see the same evidence as the route will be built from.
 pub(super) trait Policy: Send {
@@ -16,18 +20,14 @@ pub(super) trait Policy: Send {
     /// An answer came for this flow at this TTL; the evidence has it already.
     fn on_answer(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>);
 
+    /// An attempt of this flow at this TTL was not answered in the time in which answers came so far, and is repeated.
+    fn on_retry(&mut self, _flow: FlowId, _ttl: Ttl, _plan: &mut Plan<'_>) {}
+
     /// All attempts of this flow at this TTL stayed without an answer.
     fn on_silence(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>);
 
     /// Nothing is left to send or to wait for. Unless more is asked now, the trace ends; the answer says why.
     fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending;
-}
-
-/// Why a trace is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ending {
-    pub(super) reason: StopReason,
-    pub(super) detail: Option<String>,
 }
 
 /// What a policy can read and order.
@@ -41,13 +41,23 @@ impl Plan<'_> {
     /// Asks a flow at a TTL, with all attempts, unless that was asked before.
     pub(super) fn ask(&mut self, flow: FlowId, ttl: Ttl) {
         if !self.queries.knows(flow, ttl) {
-            self.queries.ask(flow, ttl, self.settings.attempts);
+            self.queries.ask(flow, ttl, self.settings.attempts, Until::Answered);
         }
     }
 
-    /// Asks a flow at a TTL once more, with a single attempt, whatever was asked before.
+    /// Asks a flow at a TTL once more, whatever was answered before.
     pub(super) fn repeat(&mut self, flow: FlowId, ttl: Ttl) {
-        self.queries.ask(flow, ttl, 1);
+        self.queries.ask(flow, ttl, 1, Until::Sent);
+    }
+
+    /// Asks a flow at a TTL this many times more, or until it is answered.
+    pub(super) fn insist(&mut self, flow: FlowId, ttl: Ttl, attempts: u8) {
+        self.queries.ask(flow, ttl, attempts, Until::Answered);
+    }
+
+    /// Whether a flow is still being asked at a TTL.
+    pub(super) fn is_asked(&self, flow: FlowId, ttl: Ttl) -> bool {
+        self.queries.is_asked(flow, ttl)
     }
 
     /// Stops asking a flow beyond a TTL.

@@ -25,8 +25,20 @@ pub(super) struct Query {
     pub(super) ttl: Ttl,
     state: State,
     attempts_left: u8,
+    /// Whether the same was asked before: then the least patience was had already.
+    repeats: bool,
+    until: Until,
     first_sent: Option<Time>,
     last_sent: Time,
+}
+
+/// What ends a query before its attempts are used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// An answer to any packet of the same flow and TTL.
+    Answered,
+    /// An answer to its own packet: it counts answers.
+    Sent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +106,7 @@ pub(super) struct Queries {
 
 impl Queries {
     /// Adds a query to the end of the queue.
-    pub(super) fn ask(&mut self, flow: FlowId, ttl: Ttl, attempts: u8) {
+    pub(super) fn ask(&mut self, flow: FlowId, ttl: Ttl, attempts: u8, until: Until) {
         let Ok(id) = u32::try_from(self.all.len()).map(QueryId) else {
             return;
         };
@@ -103,6 +115,8 @@ impl Queries {
             ttl,
             state: State::Queued,
             attempts_left: attempts.max(1),
+            repeats: self.knows(flow, ttl),
+            until,
             first_sent: None,
             last_sent: Time::ZERO,
         });
@@ -113,6 +127,12 @@ impl Queries {
     /// Whether this flow was, or is about to be, asked at this TTL.
     pub(super) fn knows(&self, flow: FlowId, ttl: Ttl) -> bool {
         self.by_cell.get(&(flow, ttl)).is_some_and(|queries| !queries.is_empty())
+    }
+
+    /// Whether a flow is still being asked at a TTL.
+    pub(super) fn is_asked(&self, flow: FlowId, ttl: Ttl) -> bool {
+        let queries = self.by_cell.get(&(flow, ttl)).into_iter().flatten();
+        queries.filter_map(|&id| self.get(id)).any(|query| query.state != State::Settled)
     }
 
     /// Forgets what of a flow is asked beyond a TTL: unsent queries vanish as if never asked, sent ones are not repeated.
@@ -199,6 +219,11 @@ impl Queries {
         }
         let sent = *sent;
         self.settle(sent.query);
+        for id in self.by_cell.get(&(sent.flow, sent.ttl)).cloned().unwrap_or_default() {
+            if self.get(id).is_some_and(|query| query.until == Until::Answered) {
+                self.settle(id);
+            }
+        }
         Some(sent)
     }
 
@@ -215,7 +240,7 @@ impl Queries {
         if query.attempts_left > 0 {
             query.state = State::Queued;
             self.queue.push_back(id);
-            return Some(Expired::Repeated);
+            return Some(Expired::Repeated(id));
         }
         Some(Expired::OutOfAttempts(id))
     }
@@ -255,7 +280,7 @@ impl Queries {
 /// What became of a query whose deadline has passed.
 pub(super) enum Expired {
     /// It waits for its turn again.
-    Repeated,
+    Repeated(QueryId),
     /// It is out of attempts.
     OutOfAttempts(QueryId),
 }
@@ -264,8 +289,9 @@ impl Query {
     /// When waiting is over: `patience.retry` behind the last attempt and `patience.verdict` behind the first, but
     /// never more than `timeout` behind the last.
     pub(super) fn verdict_at(&self, patience: Patience, timeout: Duration) -> Time {
-        let adaptive = (self.last_sent + patience.retry)
-            .max(self.first_sent.unwrap_or(self.last_sent) + patience.verdict);
+        let first = self.first_sent.unwrap_or(self.last_sent);
+        let least = if self.repeats { Duration::ZERO } else { patience.verdict };
+        let adaptive = (self.last_sent + patience.retry).max(first + least);
         adaptive.min(self.last_sent + timeout)
     }
 

@@ -1,0 +1,506 @@
+//! Strategies `mda` and `mda-lite`: multipath detection that goes on until the budget is met at every node.
+//!
+//! Everything is event-driven and all TTLs progress in parallel: each answer shows at once which flows are wanted where.
+//! Nothing is asked that the final answer would not need, but for the first look ahead.
+//!
+//! `mda` (Veitch, Augustin, Friedman, Teixeira: Failure Control in Multipath Route Tracing, INFOCOM 2009) wants the full
+//! stopping rule at each node for itself, and follows the same flows in order through both hops of a link.
+//! `mda-lite` (after Vermeulen, Strowes, Fourmaux, Friedman: Multilevel MDA-Lite Paris Traceroute, IMC 2018) chooses
+//! among the flows known at a hop those that are wanted behind it, and judges nodes that look alike together, until one of
+//! them looks different.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Settings,
+    budget::{Budget, flows_for_unequal, hidden_second},
+    ending::Ending,
+    graph::{Graph, NodeId},
+    policy::{Plan, Policy},
+};
+use crate::{flow::FlowId, probe::Ttl, route::FlowEnd};
+
+/// TTLs that the first flow asks at once: most routes of the Internet end within them.
+const SCOUT_WINDOW: u8 = 12;
+/// Flows that look for life beyond a silent stretch. The first alone might be in a dead branch.
+const SCOUTS: usize = 3;
+/// Smallest loss assumed, so that a quiet start is not taken for certainty.
+const LOSS_MIN: f64 = 0.02;
+/// Chance, over a whole trace, of taking lost replies for a silent node.
+const FALSE_SILENCE: f64 = 1e-3;
+/// Most packets for one flow at one TTL: at a loss of one half, one in four thousand stays unanswered.
+const SENT_MAX: u32 = 12;
+
+/// How a discovery judges and chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// `mda`
+    Full,
+    /// `mda-lite`
+    Lite,
+}
+
+/// The policy of `mda` and `mda-lite`.
+pub(super) struct Discovery {
+    style: Style,
+    first: u8,
+    graph: Graph,
+    budget: Budget,
+    /// The flows drawn so far, in their order, and the place of each.
+    flows: Vec<FlowId>,
+    places: BTreeMap<FlowId, usize>,
+    /// Flows asked at each TTL, and those of them without an answer or a final silence yet.
+    asked: BTreeMap<u8, BTreeSet<FlowId>>,
+    open: BTreeMap<u8, BTreeSet<FlowId>>,
+    /// Where in the order of flows each TTL looks for its next new one.
+    next: BTreeMap<u8, usize>,
+    answers: u32,
+    lost: u32,
+}
+
+impl Discovery {
+    pub(super) fn new(style: Style, settings: &Settings) -> Self {
+        Self {
+            style,
+            first: settings.first_ttl.get(),
+            graph: Graph::new(settings.first_ttl),
+            budget: Budget::new(settings.confidence.get()),
+            flows: Vec::new(),
+            places: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            open: BTreeMap::new(),
+            next: BTreeMap::new(),
+            answers: 0,
+            lost: 0,
+        }
+    }
+
+    /// The flow at a place in the order.
+    fn flow(&mut self, place: usize, plan: &Plan<'_>) -> Option<FlowId> {
+        while self.flows.len() <= place {
+            let flow = plan.settings.flow_sequence.get(self.flows.len())?;
+            self.places.insert(flow, self.flows.len());
+            self.flows.push(flow);
+        }
+        self.flows.get(place).copied()
+    }
+
+    /// Asks a flow at a TTL, unless that was done or the flow ends before it.
+    fn ask(&mut self, flow: FlowId, ttl: u8, plan: &mut Plan<'_>) -> bool {
+        let Some(ttl) = Ttl::new(ttl).filter(|ttl| *ttl <= plan.settings.max_ttl && ttl.get() >= self.first)
+        else {
+            return false;
+        };
+        if plan.evidence.end(flow).is_some_and(|end| end.ttl() < ttl)
+            || !self.asked.entry(ttl.get()).or_default().insert(flow)
+        {
+            return false;
+        }
+        self.open.entry(ttl.get()).or_default().insert(flow);
+        plan.ask(flow, ttl);
+        true
+    }
+
+    fn was_asked(&self, flow: FlowId, ttl: u8) -> bool {
+        self.asked.get(&ttl).is_some_and(|flows| flows.contains(&flow))
+    }
+
+    fn is_open(&self, flow: FlowId, ttl: u8) -> bool {
+        self.open.get(&ttl).is_some_and(|flows| flows.contains(&flow))
+    }
+
+    fn close(&mut self, flow: FlowId, ttl: u8) {
+        if let Some(open) = self.open.get_mut(&ttl) {
+            open.remove(&flow);
+        }
+    }
+
+    /// Asks new flows at a TTL.
+    fn ask_new(&mut self, count: usize, ttl: u8, plan: &mut Plan<'_>) {
+        let mut wanted = count;
+        while wanted > 0 {
+            let place = self.next.get(&ttl).copied().unwrap_or(0);
+            let Some(flow) = self.flow(place, plan) else { return };
+            self.next.insert(ttl, place + 1);
+            wanted -= usize::from(self.ask(flow, ttl, plan));
+        }
+    }
+
+    /// The flow's window beyond its last answer, no farther than others needed to reach the destination and one more.
+    fn look_ahead(&mut self, flow: FlowId, window: u8, plan: &mut Plan<'_>) {
+        let last = plan.evidence.last_answer(flow).map_or(self.first - 1, Ttl::get);
+        for ttl in last.saturating_add(1)..=last.saturating_add(window) {
+            self.ask(flow, ttl, plan);
+        }
+    }
+
+    /// Gives a missing answer its place: a silent node is known by the nodes before and behind it. Where the flow is not heard
+    /// of from there on, a few flows of the same node look farther: is it the hop that is silent, or does the way end?
+    fn look_around(&mut self, flow: FlowId, ttl: u8, plan: &mut Plan<'_>) {
+        self.ask(flow, ttl - 1, plan);
+        if ttl < self.graph.farthest() {
+            self.ask(flow, ttl + 1, plan);
+        }
+        let heard = plan.evidence.last_answer(flow).map_or(self.first - 1, Ttl::get);
+        if heard + 1 != ttl || plan.evidence.end(flow).is_some() {
+            return;
+        }
+        let at = self.graph.at(flow, heard);
+        let farther = self.asked.get(&ttl.saturating_add(1)).into_iter().flatten();
+        let looking = farther.filter(|&&other| {
+            other != flow && self.graph.at(other, heard) == at && self.graph.at(other, ttl).is_none()
+        });
+        if looking.count() < SCOUTS {
+            self.look_ahead(flow, plan.settings.gap_limit, plan);
+        }
+    }
+
+    /// Takes in what the evidence has on a flow, and asks what that makes necessary.
+    fn digest(&mut self, flow: FlowId, ttl: u8, plan: &mut Plan<'_>) {
+        let open = &self.open;
+        let believed = |ttl: Ttl| !open.get(&ttl.get()).is_some_and(|flows| flows.contains(&flow));
+        self.graph.update(flow, plan.evidence, believed);
+        if self.budget.split(self.graph.branches()) {
+            self.consider_all(plan);
+        } else {
+            for hop in [ttl.saturating_sub(2), ttl - 1, ttl] {
+                self.consider(hop, plan);
+            }
+        }
+    }
+
+    fn consider_all(&mut self, plan: &mut Plan<'_>) {
+        for ttl in self.first - 1..=self.graph.farthest() {
+            self.consider(ttl, plan);
+        }
+    }
+
+    /// Asks what is wanted of the nodes at a TTL about the hop behind them.
+    fn consider(&mut self, ttl: u8, plan: &mut Plan<'_>) {
+        if ttl + 1 < self.first || ttl > self.graph.farthest() {
+            return;
+        }
+        self.tie(ttl, plan);
+        let nodes: Vec<_> = self.graph.layer(ttl).filter(|&id| self.goes_on(id)).collect();
+        let wants: Vec<_> = nodes.iter().map(|&id| (id, self.wanted(id, ttl, nodes.len()))).collect();
+        match self.style {
+            _ if nodes.len() == 1 => self.ask_behind_single(&wants, ttl, plan),
+            Style::Full => self.ask_in_order(&wants, ttl, plan),
+            Style::Lite => self.ask_chosen(&wants, ttl, plan),
+        }
+    }
+
+    fn goes_on(&self, id: NodeId) -> bool {
+        self.graph.node(id).is_some_and(|node| !node.terminal)
+    }
+
+    /// Every node needs the link that leads to it: a flow known there is asked one hop nearer.
+    fn tie(&mut self, ttl: u8, plan: &mut Plan<'_>) {
+        if ttl < self.first {
+            return;
+        }
+        let loose = self.graph.layer(ttl + 1).filter_map(|id| self.graph.node(id));
+        let loose = loose
+            .filter(|node| node.arrivals == 0 && node.flows.iter().all(|&flow| !self.was_asked(flow, ttl)));
+        let flows: Vec<_> = loose.filter_map(|node| node.flows.first().copied()).collect();
+        for flow in flows {
+            self.ask(flow, ttl, plan);
+        }
+    }
+
+    /// Flows wanted through a node, known at it and at the hop behind it.
+    fn wanted(&mut self, id: NodeId, ttl: u8, width: usize) -> usize {
+        let Some(node) = self.graph.node(id) else { return 0 };
+        // Silence is no evidence: what is ruled out is a further successor that answers.
+        let answering =
+            node.next.iter().filter(|(next, _)| self.graph.node(**next).is_some_and(|next| !next.silent));
+        let counts: Vec<u32> = answering.map(|(_, &count)| count).collect();
+        let alike = self.style == Style::Lite && width > 1 && counts.len() <= 1 && self.looks_alike(ttl);
+        if alike {
+            // Judged together with its likes: see `ask_chosen`.
+            return 0;
+        }
+        let wanted = self.budget.flows(counts.len());
+        flows_for_unequal(&counts, self.budget.share()).map_or(wanted, |flows| flows.max(wanted))
+    }
+
+    /// Whether no node at a hop has shown more than one successor: what is known of one may then count for its likes.
+    fn looks_alike(&self, ttl: u8) -> bool {
+        self.graph.layer(ttl).filter_map(|id| self.graph.node(id)).all(|node| node.next.len() <= 1)
+    }
+
+    /// Flows of a node whose next hop is known, or was asked and may still become known. Where nothing answers behind it, its
+    /// silent flows count: silence is then all there is to find.
+    fn served(&self, id: NodeId, ttl: u8) -> usize {
+        let Some(node) = self.graph.node(id) else { return 0 };
+        let known: u32 = node.next.values().sum();
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        let answered = node.next.keys().any(|next| self.graph.node(*next).is_some_and(|next| !next.silent));
+        let silent: u32 = node
+            .next
+            .iter()
+            .filter(|(next, _)| self.graph.node(**next).is_some_and(|next| next.silent))
+            .map(|(_, count)| *count)
+            .sum();
+        let under_way = node.flows.iter().filter(|&&flow| self.is_open(flow, ttl + 1)).count();
+        if answered {
+            return known - usize::try_from(silent).unwrap_or(0) + under_way;
+        }
+        let dead = node.flows.iter().filter(|&&flow| {
+            self.was_asked(flow, ttl + 1)
+                && self.graph.at(flow, ttl + 1).is_none()
+                && !self.is_open(flow, ttl + 1)
+        });
+        known + under_way + dead.count()
+    }
+
+    /// Behind a hop with one node: any flow passes it, so that new ones are asked behind it alone.
+    fn ask_behind_single(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
+        let Some(&(id, wanted)) = wants.first() else { return };
+        let asked = self.asked.get(&(ttl + 1)).map_or(0, BTreeSet::len);
+        let useless = self.useless(id, ttl + 1, plan);
+        self.ask_new(wanted.saturating_sub(asked.saturating_sub(useless)), ttl + 1, plan);
+    }
+
+    /// Flows asked behind a node that say nothing about its successors: those that stayed silent although others were answered.
+    fn useless(&self, id: NodeId, ttl: u8, plan: &Plan<'_>) -> usize {
+        let Some(asked) = self.asked.get(&ttl) else { return 0 };
+        let elsewhere = asked.iter().filter(|&&flow| {
+            ttl > self.first && self.graph.at(flow, ttl - 1).is_some_and(|at| at != id)
+                || plan.evidence.end(flow).is_some_and(|end| end.ttl().get() < ttl)
+        });
+        let answered =
+            self.graph.layer(ttl).any(|next| self.graph.node(next).is_some_and(|next| !next.silent));
+        let silent = asked.iter().filter(|&&flow| {
+            let here = self.graph.at(flow, ttl).and_then(|at| self.graph.node(at));
+            // One that had to be repeated is as good as silent: what it would have told is asked of another meanwhile.
+            let waited = self.is_open(flow, ttl) && !was_repeated(flow, ttl, plan);
+            answered && !waited && here.is_none_or(|node| node.silent)
+        });
+        elsewhere.collect::<BTreeSet<_>>().union(&silent.collect()).count()
+    }
+
+    /// `mda`: the flows known at a hop are followed in their order, as far as the neediest node wants.
+    fn ask_in_order(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
+        let mut missing = 0_f64;
+        let mut last = None;
+        let total: usize = wants.iter().filter_map(|&(id, _)| Some(self.graph.node(id)?.flows.len())).sum();
+        for &(id, wanted) in wants {
+            let Some(node) = self.graph.node(id) else { continue };
+            let useless = node.flows.len().min(self.barren(id, ttl));
+            let places: BTreeSet<_> = node.flows.iter().filter_map(|flow| self.place(*flow)).collect();
+            last = last.max(places.into_iter().nth(wanted + useless - 1));
+            let short = (wanted + useless).saturating_sub(node.flows.len());
+            missing = missing.max(per_share(short, node.flows.len(), wants.len(), total));
+            if short > 0 {
+                last = Some(usize::MAX);
+            }
+        }
+        self.widen(missing, ttl, plan);
+        let known: Vec<_> = wants
+            .iter()
+            .filter_map(|&(id, _)| self.graph.node(id))
+            .flat_map(|node| &node.flows)
+            .copied()
+            .collect();
+        for flow in known {
+            if self.place(flow) <= last {
+                self.ask(flow, ttl + 1, plan);
+            }
+        }
+    }
+
+    /// `mda-lite`: of the flows known at a hop, those of nodes that want more.
+    fn ask_chosen(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
+        let total: usize = wants.iter().filter_map(|&(id, _)| Some(self.graph.node(id)?.flows.len())).sum();
+        let mut missing = 0_f64;
+        let alike: Vec<_> = wants.iter().filter(|(_, wanted)| *wanted == 0).map(|&(id, _)| id).collect();
+        for &(id, wanted) in wants.iter().filter(|(_, wanted)| *wanted > 0) {
+            let short = self.ask_of(id, wanted, ttl, plan);
+            missing = missing.max(per_share(short, self.flows_at(id), wants.len(), total));
+        }
+        missing = missing.max(self.ask_alike(&alike, total, ttl, plan));
+        self.widen(missing, ttl, plan);
+    }
+
+    /// Nodes that look alike are one question: which of them hides a second successor is as good as drawn by lot, so the mean of
+    /// their risks is what may go wrong. Each gets two flows at least (the meshing test). Returns new flows wanted at the hop.
+    fn ask_alike(&mut self, nodes: &[NodeId], total: usize, ttl: u8, plan: &mut Plan<'_>) -> f64 {
+        const MESHING_TEST: usize = 2;
+        let Some(count) = u32::try_from(nodes.len()).ok().filter(|&count| count > 0) else { return 0.0 };
+        let mut missing = 0_f64;
+        for level in MESHING_TEST..=self.budget.flows(1) {
+            for &id in nodes {
+                let short = self.ask_of(id, level, ttl, plan);
+                if level == MESHING_TEST {
+                    missing = missing.max(per_share(short, self.flows_at(id), nodes.len(), total));
+                }
+            }
+            let risks = nodes.iter().map(|&id| hidden_second(self.served(id, ttl)).min(1.0));
+            if risks.sum::<f64>() / f64::from(count) <= self.budget.whole() {
+                return missing;
+            }
+        }
+        // What is known at the hop is used up: half a flow more for each node.
+        missing.max(f64::from(count) / 2.0)
+    }
+
+    /// Asks flows of a node behind it until this many are known or under way. Returns how many it has not got.
+    fn ask_of(&mut self, id: NodeId, wanted: usize, ttl: u8, plan: &mut Plan<'_>) -> usize {
+        let mut lacks = wanted.saturating_sub(self.served(id, ttl));
+        if lacks == 0 {
+            return 0;
+        }
+        let flows: Vec<_> =
+            self.graph.node(id).map(|node| node.flows.iter().copied().collect()).unwrap_or_default();
+        for flow in flows {
+            if lacks == 0 {
+                break;
+            }
+            if self.ask(flow, ttl + 1, plan) {
+                lacks -= 1;
+                self.ask_through(flow, ttl + 1, plan);
+            }
+        }
+        lacks
+    }
+
+    /// What a flow is asked for inside a diamond, it will be wanted for up to its end: that saves a round trip a hop.
+    fn ask_through(&mut self, flow: FlowId, from: u8, plan: &mut Plan<'_>) {
+        let mut ttl = from;
+        while self.graph.width(ttl) > 1 && ttl < self.graph.farthest() {
+            ttl += 1;
+            self.ask(flow, ttl, plan);
+        }
+    }
+
+    fn flows_at(&self, id: NodeId) -> usize {
+        self.graph.node(id).map_or(0, |node| node.flows.len())
+    }
+
+    /// Flows of a node that were silent behind it while others were answered.
+    fn barren(&self, id: NodeId, ttl: u8) -> usize {
+        let Some(node) = self.graph.node(id) else { return 0 };
+        let asked = node.flows.iter().filter(|&&flow| self.was_asked(flow, ttl + 1)).count();
+        asked.saturating_sub(self.served(id, ttl))
+    }
+
+    fn place(&self, flow: FlowId) -> Option<usize> {
+        self.places.get(&flow).copied()
+    }
+
+    /// Asks new flows at a hop, as far as those under way will not do.
+    fn widen(&mut self, missing: f64, ttl: u8, plan: &mut Plan<'_>) {
+        let under_way = self.open.get(&ttl).map_or(0, BTreeSet::len);
+        if self.open.get(&ttl).into_iter().flatten().any(|&flow| was_repeated(flow, ttl, plan)) {
+            // What stays silent there may be just what is missing: first see what it comes to.
+            return;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to a range that fits"
+        )]
+        let count = missing.ceil().clamp(0.0, 10_000.0) as usize;
+        if ttl >= self.first {
+            self.ask_new(count.saturating_sub(under_way), ttl, plan);
+        }
+    }
+
+    /// Packets after which a star at a hop with answering nodes is believed.
+    fn patience(&self, plan: &Plan<'_>) -> u32 {
+        let loss = (f64::from(self.lost + 1) / f64::from(self.answers + self.lost + 20)).clamp(LOSS_MIN, 0.5);
+        let needed = ((FALSE_SILENCE / f64::from(self.answers + 100)).ln() / loss.ln()).ceil();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to a range that fits"
+        )]
+        let needed = needed.clamp(1.0, f64::from(SENT_MAX)) as u32;
+        needed.max(plan.settings.attempts.into())
+    }
+}
+
+/// New flows at a hop after which a node that got `flows` of `total` is about half way to having what it is short of: asking for all
+/// at once, half of them would be on their way in vain. Its share is estimated with some belief in equal shares.
+fn per_share(short: usize, flows: usize, width: usize, total: usize) -> f64 {
+    const BELIEF: f64 = 5.0;
+    let as_float = |count: usize| u32::try_from(count).map_or(f64::MAX, f64::from);
+    if short == 0 {
+        return 0.0;
+    }
+    let share = (as_float(flows) + BELIEF) / (as_float(total) + BELIEF * as_float(width));
+    (as_float(short) / share / 2.0).max(1.0)
+}
+
+/// Whether a flow's first packet at a TTL stayed without an answer for longer than answers take.
+fn was_repeated(flow: FlowId, ttl: u8, plan: &Plan<'_>) -> bool {
+    let cell = Ttl::new(ttl).and_then(|ttl| plan.evidence.cell(flow, ttl));
+    cell.is_some_and(|cell| cell.answers.is_empty() && cell.sent > 1)
+}
+
+impl Policy for Discovery {
+    fn start(&mut self, plan: &mut Plan<'_>) {
+        if let Some(scout) = self.flow(0, plan) {
+            self.look_ahead(scout, SCOUT_WINDOW.max(plan.settings.gap_limit), plan);
+        }
+        self.consider(self.first - 1, plan);
+    }
+
+    fn on_answer(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
+        self.close(flow, ttl.get());
+        if let Some(cell) = plan.evidence.cell(flow, ttl).filter(|cell| cell.answers.len() == 1) {
+            self.answers += 1;
+            self.lost += cell.sent.saturating_sub(1);
+        }
+        if let Some(end) = plan.evidence.end(flow).map(FlowEnd::ttl) {
+            plan.withdraw_beyond(flow, end);
+            for beyond in end.get().saturating_add(1)..=plan.settings.max_ttl.get() {
+                self.close(flow, beyond);
+            }
+        } else if self.flow(0, plan) == Some(flow) {
+            self.look_ahead(flow, plan.settings.gap_limit, plan);
+        }
+        self.digest(flow, ttl.get(), plan);
+    }
+
+    fn on_retry(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
+        // The scout hears nothing from beyond the farthest answer: others look there too.
+        if ttl.get() > self.graph.farthest() && self.flow(0, plan) == Some(flow) {
+            for place in 1..SCOUTS {
+                if let Some(other) = self.flow(place, plan) {
+                    self.look_ahead(other, plan.settings.gap_limit, plan);
+                }
+            }
+        }
+        let sent = plan.evidence.cell(flow, ttl).map_or(0, |cell| cell.sent);
+        let answering = plan.evidence.at(ttl).any(|(_, cell)| !cell.answers.is_empty());
+        let more = self.patience(plan).saturating_sub(plan.settings.attempts.into());
+        if answering && sent == 1 && more > 0 {
+            plan.insist(flow, ttl, u8::try_from(more).unwrap_or(u8::MAX));
+        }
+        self.look_around(flow, ttl.get(), plan);
+        // Whoever waits for this answer may ask for another meanwhile.
+        self.consider(ttl.get() - 1, plan);
+    }
+
+    fn on_silence(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
+        let sent = plan.evidence.cell(flow, ttl).map_or(0, |cell| cell.sent);
+        let answering = plan.evidence.at(ttl).any(|(_, cell)| !cell.answers.is_empty());
+        if plan.is_asked(flow, ttl) {
+            return;
+        }
+        if answering && sent < self.patience(plan) {
+            plan.insist(flow, ttl, 1);
+            return;
+        }
+        self.close(flow, ttl.get());
+        self.look_around(flow, ttl.get(), plan);
+        self.digest(flow, ttl.get(), plan);
+    }
+
+    fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending {
+        self.consider_all(plan);
+        Ending::of(plan.evidence, plan.settings)
+    }
+}

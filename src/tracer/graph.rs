@@ -1,0 +1,232 @@
+//! What a discovery knows so far: which flows pass which node, and where they go from there.
+//!
+//! Kept up to date flow by flow while answers come in. The route is built from the evidence by its own rules when the
+//! trace is over; this is what policies decide by.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use crate::{
+    flow::FlowId,
+    probe::Ttl,
+    route::{Evidence, FlowEnd},
+};
+
+/// Names a node of the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NodeId(usize);
+
+/// The source: where all flows begin.
+pub(super) const SOURCE: NodeId = NodeId(0);
+
+/// What tells nodes at one TTL apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Address(IpAddr),
+    /// Silent, behind this node.
+    Silent(NodeId),
+}
+
+/// A node, and the flows seen at it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Node {
+    /// The flows that pass it.
+    pub(super) flows: BTreeSet<FlowId>,
+    /// The nodes that those of them went on to which are known one hop further, with their numbers.
+    pub(super) next: BTreeMap<NodeId, u32>,
+    /// Flows that are known here and one hop nearer.
+    pub(super) arrivals: u32,
+    /// Whether flows end here.
+    pub(super) terminal: bool,
+    pub(super) silent: bool,
+}
+
+/// All nodes and what is known of every flow.
+#[derive(Clone, Debug)]
+pub(super) struct Graph {
+    nodes: Vec<Node>,
+    names: BTreeMap<(u8, Key), NodeId>,
+    /// Nodes with flows, by TTL; the source stands at the TTL before the first.
+    layers: BTreeMap<u8, BTreeSet<NodeId>>,
+    trails: BTreeMap<FlowId, BTreeMap<u8, NodeId>>,
+    /// TTLs at which the destination answered with nothing missing before.
+    firm: BTreeSet<Ttl>,
+    branches: usize,
+    first: u8,
+}
+
+impl Graph {
+    /// Nothing but the source, one hop before `first`.
+    pub(super) fn new(first: Ttl) -> Self {
+        let before = first.get() - 1;
+        Self {
+            nodes: vec![Node::default()],
+            names: BTreeMap::new(),
+            layers: BTreeMap::from([(before, BTreeSet::from([SOURCE]))]),
+            trails: BTreeMap::new(),
+            firm: BTreeSet::new(),
+            branches: 0,
+            first: first.get(),
+        }
+    }
+
+    /// The nodes at a TTL; the source at the one before the first.
+    pub(super) fn layer(&self, ttl: u8) -> impl Iterator<Item = NodeId> {
+        self.layers.get(&ttl).into_iter().flatten().copied()
+    }
+
+    /// How many nodes are known at a TTL.
+    pub(super) fn width(&self, ttl: u8) -> usize {
+        self.layers.get(&ttl).map_or(0, BTreeSet::len)
+    }
+
+    /// The farthest TTL with a node.
+    pub(super) fn farthest(&self) -> u8 {
+        self.layers.iter().rev().find(|(_, nodes)| !nodes.is_empty()).map_or(self.first - 1, |(&ttl, _)| ttl)
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.0)
+    }
+
+    /// Where a flow is known to be at a TTL.
+    pub(super) fn at(&self, flow: FlowId, ttl: u8) -> Option<NodeId> {
+        if ttl < self.first {
+            return Some(SOURCE);
+        }
+        self.trails.get(&flow)?.get(&ttl).copied()
+    }
+
+    /// Nodes with more than one successor.
+    pub(super) const fn branches(&self) -> usize {
+        self.branches
+    }
+
+    /// Takes in what the evidence has on a flow. `believed` tells whether a star at a TTL stands for a silent node.
+    pub(super) fn update(&mut self, flow: FlowId, evidence: &Evidence, believed: impl Fn(Ttl) -> bool) {
+        let trail = self.trail(flow, evidence, believed);
+        if self.trails.get(&flow) == Some(&trail) {
+            return;
+        }
+        let old = self.trails.insert(flow, trail.clone()).unwrap_or_default();
+        self.remove(flow, &old);
+        self.add(flow, &trail);
+        if let (Some(end), Some((_, &last))) = (evidence.end(flow), trail.last_key_value())
+            && trail.last_key_value().is_some_and(|(&ttl, _)| ttl <= end.ttl().get())
+            && let Some(node) = self.nodes.get_mut(last.0)
+        {
+            node.terminal = true;
+        }
+    }
+
+    fn trail(
+        &mut self,
+        flow: FlowId,
+        evidence: &Evidence,
+        believed: impl Fn(Ttl) -> bool,
+    ) -> BTreeMap<u8, NodeId> {
+        let end = evidence.end(flow);
+        let mut trail = BTreeMap::new();
+        let Some(last) = end.map(FlowEnd::ttl).or_else(|| evidence.last_answer(flow)) else { return trail };
+        let reached = matches!(end, Some(FlowEnd::Reached(_)));
+        let destination = evidence.cell(flow, last).and_then(|cell| cell.address());
+        let silent = |ttl: Ttl| evidence.cell(flow, ttl).is_some_and(|cell| cell.answers.is_empty());
+        if reached && last.previous().is_none_or(|before| before.get() < self.first || !silent(before)) {
+            self.firm.insert(last);
+        }
+        // A router that let the probe expire one hop nearer refuses it here from that same place.
+        let repeated =
+            last.previous().and_then(|before| evidence.cell(flow, before)?.address()) == destination;
+        let last = if matches!(end, Some(FlowEnd::Refused(_))) && repeated {
+            last.previous().unwrap_or(last)
+        } else {
+            last
+        };
+        let mut before = Some(SOURCE);
+        for ttl in (self.first..=last.get()).filter_map(Ttl::new) {
+            let Some(cell) = evidence.cell(flow, ttl) else {
+                before = None;
+                continue;
+            };
+            let landed = reached && self.firm.contains(&ttl) && ttl.to(last).rev().skip(1).all(silent);
+            let key = match (cell.address(), before) {
+                (Some(address), _) => Some(Key::Address(address)),
+                (None, _) if landed => destination.map(Key::Address),
+                (None, Some(before)) if cell.silent && believed(ttl) => Some(Key::Silent(before)),
+                _ => None,
+            };
+            before = key.map(|key| self.name(ttl.get(), key));
+            if let Some(node) = before {
+                trail.insert(ttl.get(), node);
+            }
+            if landed {
+                break;
+            }
+        }
+        trail
+    }
+
+    fn name(&mut self, ttl: u8, key: Key) -> NodeId {
+        if let Some(&id) = self.names.get(&(ttl, key)) {
+            return id;
+        }
+        let id = NodeId(self.nodes.len());
+        self.nodes.push(Node { silent: matches!(key, Key::Silent(_)), ..Node::default() });
+        self.names.insert((ttl, key), id);
+        id
+    }
+
+    fn remove(&mut self, flow: FlowId, trail: &BTreeMap<u8, NodeId>) {
+        for (from, to) in self.steps(trail) {
+            let Some(node) = self.nodes.get_mut(from.0) else { continue };
+            let many = node.next.len() > 1;
+            if let Some(count) = node.next.get_mut(&to) {
+                *count -= 1;
+                if *count == 0 {
+                    node.next.remove(&to);
+                }
+            }
+            self.branches -= usize::from(many && node.next.len() <= 1);
+            if let Some(node) = self.nodes.get_mut(to.0) {
+                node.arrivals -= 1;
+            }
+        }
+        for (&ttl, &id) in trail {
+            if let Some(node) = self.nodes.get_mut(id.0) {
+                node.flows.remove(&flow);
+                if node.flows.is_empty()
+                    && let Some(layer) = self.layers.get_mut(&ttl)
+                {
+                    layer.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, flow: FlowId, trail: &BTreeMap<u8, NodeId>) {
+        for (&ttl, &id) in trail {
+            if let Some(node) = self.nodes.get_mut(id.0) {
+                node.flows.insert(flow);
+                self.layers.entry(ttl).or_default().insert(id);
+            }
+        }
+        for (from, to) in self.steps(trail) {
+            let Some(node) = self.nodes.get_mut(from.0) else { continue };
+            let many = node.next.len() > 1;
+            *node.next.entry(to).or_default() += 1;
+            self.branches += usize::from(!many && node.next.len() > 1);
+            if let Some(node) = self.nodes.get_mut(to.0) {
+                node.arrivals += 1;
+            }
+        }
+    }
+
+    /// Pairs of nodes at consecutive TTLs, the source included.
+    fn steps(&self, trail: &BTreeMap<u8, NodeId>) -> Vec<(NodeId, NodeId)> {
+        let from_source = trail.get(&self.first).map(|&to| (SOURCE, to));
+        let inner = trail.iter().filter_map(|(&ttl, &to)| Some((*trail.get(&(ttl - 1))?, to)));
+        from_source.into_iter().chain(inner).collect()
+    }
+}
