@@ -42,6 +42,8 @@ use crate::{
 /// Shortest time after which a probe is repeated: replies of slow control planes come late, and a repeat of an
 /// answered probe is a wasted packet.
 const RETRY_MIN: Duration = Duration::from_millis(220);
+/// Shortest time between further repeats.
+const REPEAT_MIN: Duration = Duration::from_millis(50);
 /// What a retry allows on top of twice the slowest answer seen.
 const RETRY_MARGIN: Duration = Duration::from_millis(100);
 /// Shortest time after which a node is called silent although nodes beyond it answer.
@@ -338,7 +340,7 @@ impl Tracer {
     fn patience(&self) -> Patience {
         let adaptive = self.slowest.unwrap_or_default() * 2 + RETRY_MARGIN;
         let retry = adaptive.max(RETRY_MIN).min(self.settings.timeout);
-        Patience { retry, verdict: VERDICT_MIN.max(retry) }
+        Patience { retry, repeat: (retry / 4).max(REPEAT_MIN), verdict: VERDICT_MIN.max(retry) }
     }
 
     fn time_limit(&self) -> Option<Time> {

@@ -15,7 +15,7 @@ use super::{
     Settings,
     budget::{Budget, flows_for_unequal, hidden_second},
     ending::Ending,
-    graph::{Graph, NodeId},
+    graph::{Graph, Node, NodeId},
     policy::{Plan, Policy},
 };
 use crate::{flow::FlowId, probe::Ttl, route::FlowEnd};
@@ -177,17 +177,28 @@ impl Discovery {
 
     /// Asks what is wanted of the nodes at a TTL about the hop behind them.
     fn consider(&mut self, ttl: u8, plan: &mut Plan<'_>) {
-        if ttl + 1 < self.first || ttl > self.graph.farthest() {
+        if ttl + 1 < self.first || ttl > self.graph.farthest() || self.is_busy(ttl) {
             return;
         }
         self.tie(ttl, plan);
         let nodes: Vec<_> = self.graph.layer(ttl).filter(|&id| self.goes_on(id)).collect();
         let wants: Vec<_> = nodes.iter().map(|&id| (id, self.wanted(id, ttl, nodes.len()))).collect();
+        if wants.iter().all(|&(id, wanted)| wanted > 0 && self.graph.answering(id) >= wanted) {
+            return;
+        }
         match self.style {
             _ if nodes.len() == 1 => self.ask_behind_single(&wants, ttl, plan),
-            Style::Full => self.ask_in_order(&wants, ttl, plan),
-            Style::Lite => self.ask_chosen(&wants, ttl, plan),
+            Style::Lite if !self.is_meshed(ttl) => self.ask_chosen(&wants, ttl, plan),
+            Style::Full | Style::Lite => self.ask_in_order(&wants, ttl, plan),
         }
+    }
+
+    /// Whether so much is under way about a hop that one answer changes little: then it is looked at only now and then.
+    fn is_busy(&self, ttl: u8) -> bool {
+        const MUCH: usize = 32;
+        const NOW_AND_THEN: u32 = 8;
+        let under_way = [ttl, ttl + 1].map(|ttl| self.open.get(&ttl).map_or(0, BTreeSet::len));
+        under_way.iter().sum::<usize>() > MUCH && !self.answers.is_multiple_of(NOW_AND_THEN)
     }
 
     fn goes_on(&self, id: NodeId) -> bool {
@@ -200,8 +211,9 @@ impl Discovery {
             return;
         }
         let loose = self.graph.layer(ttl + 1).filter_map(|id| self.graph.node(id));
-        let loose = loose
-            .filter(|node| node.arrivals == 0 && node.flows.iter().all(|&flow| !self.was_asked(flow, ttl)));
+        let loose = loose.filter(|node| {
+            node.previous.is_empty() && node.flows.iter().all(|&flow| !self.was_asked(flow, ttl))
+        });
         let flows: Vec<_> = loose.filter_map(|node| node.flows.first().copied()).collect();
         for flow in flows {
             self.ask(flow, ttl, plan);
@@ -229,23 +241,24 @@ impl Discovery {
         self.graph.layer(ttl).filter_map(|id| self.graph.node(id)).all(|node| node.next.len() <= 1)
     }
 
+    /// Whether a node behind a hop can be come to from several nodes of it, and one of these has several successors.
+    fn is_meshed(&self, ttl: u8) -> bool {
+        let behind = self.graph.layer(ttl + 1).filter_map(|id| self.graph.node(id));
+        !self.looks_alike(ttl) && behind.into_iter().any(|node| node.previous.len() > 1)
+    }
+
     /// Flows of a node whose next hop is known, or was asked and may still become known. Where nothing answers behind it, its
     /// silent flows count: silence is then all there is to find.
     fn served(&self, id: NodeId, ttl: u8) -> usize {
         let Some(node) = self.graph.node(id) else { return 0 };
+        let answering = self.graph.answering(id);
+        let under_way =
+            self.open.get(&(ttl + 1)).into_iter().flatten().filter(|flow| node.flows.contains(flow)).count();
+        if answering > 0 {
+            return answering + under_way;
+        }
         let known: u32 = node.next.values().sum();
         let known = usize::try_from(known).unwrap_or(usize::MAX);
-        let answered = node.next.keys().any(|next| self.graph.node(*next).is_some_and(|next| !next.silent));
-        let silent: u32 = node
-            .next
-            .iter()
-            .filter(|(next, _)| self.graph.node(**next).is_some_and(|next| next.silent))
-            .map(|(_, count)| *count)
-            .sum();
-        let under_way = node.flows.iter().filter(|&&flow| self.is_open(flow, ttl + 1)).count();
-        if answered {
-            return known - usize::try_from(silent).unwrap_or(0) + under_way;
-        }
         let dead = node.flows.iter().filter(|&&flow| {
             self.was_asked(flow, ttl + 1)
                 && self.graph.at(flow, ttl + 1).is_none()
@@ -291,7 +304,9 @@ impl Discovery {
             let places: BTreeSet<_> = node.flows.iter().filter_map(|flow| self.place(*flow)).collect();
             last = last.max(places.into_iter().nth(wanted + useless - 1));
             let short = (wanted + useless).saturating_sub(node.flows.len());
-            missing = missing.max(per_share(short, node.flows.len(), wants.len(), total));
+            if self.may_widen(node) {
+                missing = missing.max(per_share(short, node.flows.len(), wants.len(), total));
+            }
             if short > 0 {
                 last = Some(usize::MAX);
             }
@@ -314,9 +329,14 @@ impl Discovery {
     fn ask_chosen(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
         let total: usize = wants.iter().filter_map(|&(id, _)| Some(self.graph.node(id)?.flows.len())).sum();
         let mut missing = 0_f64;
-        let alike: Vec<_> = wants.iter().filter(|(_, wanted)| *wanted == 0).map(|&(id, _)| id).collect();
+        let alike = wants.iter().filter(|(_, wanted)| *wanted == 0).map(|&(id, _)| id);
+        let alike: Vec<_> =
+            alike.filter(|&id| self.graph.node(id).is_some_and(|node| self.may_widen(node))).collect();
         for &(id, wanted) in wants.iter().filter(|(_, wanted)| *wanted > 0) {
             let short = self.ask_of(id, wanted, ttl, plan);
+            if !self.graph.node(id).is_some_and(|node| self.may_widen(node)) {
+                continue;
+            }
             missing = missing.max(per_share(short, self.flows_at(id), wants.len(), total));
         }
         missing = missing.max(self.ask_alike(&alike, total, ttl, plan));
@@ -374,6 +394,11 @@ impl Discovery {
         }
     }
 
+    /// A silent node that one flow shows may be none: no search for more of them.
+    fn may_widen(&self, node: &Node) -> bool {
+        !node.silent || node.flows.len() > 1
+    }
+
     fn flows_at(&self, id: NodeId) -> usize {
         self.graph.node(id).map_or(0, |node| node.flows.len())
     }
@@ -407,8 +432,9 @@ impl Discovery {
         }
     }
 
-    /// Packets after which a star at a hop with answering nodes is believed.
-    fn patience(&self, plan: &Plan<'_>) -> u32 {
+    /// Packets after which a star at a hop with answering nodes is believed. The first flow that shows a silent node has to be twice
+    /// as sure as those that follow it there.
+    fn patience(&self, flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> u32 {
         let loss = (f64::from(self.lost + 1) / f64::from(self.answers + self.lost + 20)).clamp(LOSS_MIN, 0.5);
         let needed = ((FALSE_SILENCE / f64::from(self.answers + 100)).ln() / loss.ln()).ceil();
         #[expect(
@@ -417,6 +443,11 @@ impl Discovery {
             reason = "clamped to a range that fits"
         )]
         let needed = needed.clamp(1.0, f64::from(SENT_MAX)) as u32;
+        let before = self.graph.at(flow, ttl.get() - 1).and_then(|before| self.graph.node(before));
+        let known = before.is_some_and(|node| {
+            node.next.keys().any(|next| self.graph.node(*next).is_some_and(|next| next.silent))
+        });
+        let needed = if known { needed } else { (needed * 2).min(SENT_MAX) };
         needed.max(plan.settings.attempts.into())
     }
 }
@@ -475,7 +506,7 @@ impl Policy for Discovery {
         }
         let sent = plan.evidence.cell(flow, ttl).map_or(0, |cell| cell.sent);
         let answering = plan.evidence.at(ttl).any(|(_, cell)| !cell.answers.is_empty());
-        let more = self.patience(plan).saturating_sub(plan.settings.attempts.into());
+        let more = self.patience(flow, ttl, plan).saturating_sub(plan.settings.attempts.into());
         if answering && sent == 1 && more > 0 {
             plan.insist(flow, ttl, u8::try_from(more).unwrap_or(u8::MAX));
         }
@@ -490,7 +521,7 @@ impl Policy for Discovery {
         if plan.is_asked(flow, ttl) {
             return;
         }
-        if answering && sent < self.patience(plan) {
+        if answering && sent < self.patience(flow, ttl, plan) {
             plan.insist(flow, ttl, 1);
             return;
         }

@@ -36,8 +36,8 @@ pub(super) struct Node {
     pub(super) flows: BTreeSet<FlowId>,
     /// The nodes that those of them went on to which are known one hop further, with their numbers.
     pub(super) next: BTreeMap<NodeId, u32>,
-    /// Flows that are known here and one hop nearer.
-    pub(super) arrivals: u32,
+    /// The nodes that flows known here and one hop nearer came from, with their numbers.
+    pub(super) previous: BTreeMap<NodeId, u32>,
     /// Whether flows end here.
     pub(super) terminal: bool,
     pub(super) silent: bool,
@@ -89,6 +89,16 @@ impl Graph {
 
     pub(super) fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id.0)
+    }
+
+    /// Flows seen to go on from a node to one that answers.
+    pub(super) fn answering(&self, id: NodeId) -> usize {
+        let next = self.node(id).into_iter().flat_map(|node| &node.next);
+        let flows: u32 = next
+            .filter(|(next, _)| self.node(**next).is_some_and(|next| !next.silent))
+            .map(|(_, count)| count)
+            .sum();
+        usize::try_from(flows).unwrap_or(usize::MAX)
     }
 
     /// Where a flow is known to be at a TTL.
@@ -182,15 +192,10 @@ impl Graph {
         for (from, to) in self.steps(trail) {
             let Some(node) = self.nodes.get_mut(from.0) else { continue };
             let many = node.next.len() > 1;
-            if let Some(count) = node.next.get_mut(&to) {
-                *count -= 1;
-                if *count == 0 {
-                    node.next.remove(&to);
-                }
-            }
+            take_one(&mut node.next, to);
             self.branches -= usize::from(many && node.next.len() <= 1);
             if let Some(node) = self.nodes.get_mut(to.0) {
-                node.arrivals -= 1;
+                take_one(&mut node.previous, from);
             }
         }
         for (&ttl, &id) in trail {
@@ -218,7 +223,7 @@ impl Graph {
             *node.next.entry(to).or_default() += 1;
             self.branches += usize::from(!many && node.next.len() > 1);
             if let Some(node) = self.nodes.get_mut(to.0) {
-                node.arrivals += 1;
+                *node.previous.entry(from).or_default() += 1;
             }
         }
     }
@@ -228,5 +233,14 @@ impl Graph {
         let from_source = trail.get(&self.first).map(|&to| (SOURCE, to));
         let inner = trail.iter().filter_map(|(&ttl, &to)| Some((*trail.get(&(ttl - 1))?, to)));
         from_source.into_iter().chain(inner).collect()
+    }
+}
+
+fn take_one(counts: &mut BTreeMap<NodeId, u32>, key: NodeId) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&key);
+        }
     }
 }

@@ -52,7 +52,7 @@ impl Plan<'_> {
 
     /// Asks a flow at a TTL this many times more, or until it is answered.
     pub(super) fn insist(&mut self, flow: FlowId, ttl: Ttl, attempts: u8) {
-        self.queries.ask(flow, ttl, attempts, Until::Answered);
+        self.queries.insist(flow, ttl, attempts);
     }
 
     /// Whether a flow is still being asked at a TTL.

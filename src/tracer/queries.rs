@@ -89,8 +89,10 @@ impl fmt::Display for Reason {
 /// How long to wait for an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// From sending an attempt to sending the next.
+    /// From the first attempt to the second, and from the last to giving up, at least.
     pub(super) retry: Duration,
+    /// Between further attempts.
+    pub(super) repeat: Duration,
     /// From the first attempt to giving up, at least.
     pub(super) verdict: Duration,
 }
@@ -127,6 +129,19 @@ impl Queries {
     /// Whether this flow was, or is about to be, asked at this TTL.
     pub(super) fn knows(&self, flow: FlowId, ttl: Ttl) -> bool {
         self.by_cell.get(&(flow, ttl)).is_some_and(|queries| !queries.is_empty())
+    }
+
+    /// Adds attempts to what a flow is asked at a TTL, or asks it anew.
+    pub(super) fn insist(&mut self, flow: FlowId, ttl: Ttl, attempts: u8) {
+        let queries = self.by_cell.get(&(flow, ttl)).into_iter().flatten().copied();
+        let live = queries.filter(|&id| {
+            self.get(id).is_some_and(|query| query.state != State::Settled && query.until == Until::Answered)
+        });
+        let live = live.max().and_then(|QueryId(id)| usize::try_from(id).ok());
+        match live.and_then(|index| self.all.get_mut(index)) {
+            Some(query) => query.attempts_left = query.attempts_left.saturating_add(attempts),
+            None => self.ask(flow, ttl, attempts, Until::Answered),
+        }
     }
 
     /// Whether a flow is still being asked at a TTL.
@@ -188,7 +203,9 @@ impl Queries {
         query.first_sent.get_or_insert(now);
         query.last_sent = now;
         query.attempts_left = query.attempts_left.saturating_sub(1);
-        let deadline = now + patience.retry;
+        // The first wait tells that an answer is late; after that only chance is to be given.
+        let wait = if query.first_sent == Some(now) { patience.retry } else { patience.repeat };
+        let deadline = now + wait;
         query.state = State::Waiting(deadline);
         self.packets.push(Sent { query: id, flow: query.flow, ttl: query.ttl, answered: false });
         self.deadlines.insert((deadline, id));

@@ -101,7 +101,11 @@ fn explore() {
             let mut silent = 0;
             let mut reasons = BTreeSet::new();
             for seed in 0..runs {
-                let topology = topology(name);
+                let mut text = std::fs::read_to_string(format!("tests/topologies/{name}.topo")).unwrap();
+                if let Ok(loss) = std::env::var("LOSS") {
+                    text += &format!("\nnetwork loss={loss} burst=2\n");
+                }
+                let topology: Topology = text.parse().unwrap();
                 let network = Network::new(&topology, Family::V4, seed);
                 let truth = truth_named(&network.truth(Time::ZERO));
                 let mut bench = Bench::new(network, 1, 100_000, seed);
@@ -117,6 +121,30 @@ fn explore() {
                 time += trace.duration.as_secs_f64();
                 slowest = slowest.max(trace.duration.as_secs_f64());
                 reasons.insert(trace.stop_reason);
+                if std::env::var("STARS").is_ok() {
+                    for hop in &trace.route.hops {
+                        for n in &hop.nodes {
+                            if n.address.is_none() {
+                                println!("silent at {} flows {}", hop.ttl, n.flows);
+                            }
+                        }
+                    }
+                    for f in &trace.route.flows {
+                        for h in &f.hops {
+                            if h.address.is_none() {
+                                println!(
+                                    "   flow {} star at {} of {:?}",
+                                    f.id,
+                                    h.ttl,
+                                    f.hops
+                                        .iter()
+                                        .map(|h| (h.ttl.get(), h.address.map(|a| a.to_string())))
+                                        .collect::<Vec<_>>()
+                                );
+                            }
+                        }
+                    }
+                }
                 if std::env::var("SHOW").is_ok() {
                     let sent: Vec<_> = trace.route.hops.iter().map(|h| h.probes_sent).collect();
                     println!(
