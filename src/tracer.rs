@@ -208,7 +208,7 @@ impl Tracer {
         self.arrived |= kind.is_destination();
         self.evidence.answered(sent.flow, sent.ttl, Answer { from, kind, rtt, nat, mpls });
         self.consult(|policy, plan| policy.on_answer(sent.flow, sent.ttl, plan));
-        self.settle(now);
+        self.settle();
     }
 
     /// Does what is due: repeats and gives up what was not answered, ends a trace at its time limit.
@@ -221,7 +221,7 @@ impl Tracer {
             self.finish(Ending { reason: StopReason::TimeLimit, detail: None });
             return;
         }
-        while let Some(expired) = self.queries.expired(now) {
+        while let Some(expired) = self.queries.expired(now, self.closing.is_some()) {
             match expired {
                 Expired::OutOfAttempts(query) => self.judge(query, now),
                 Expired::Repeated(query) => {
@@ -232,7 +232,7 @@ impl Tracer {
                 }
             }
         }
-        self.settle(now);
+        self.settle();
     }
 
     /// When [`Tracer::handle_timeout`] or [`Tracer::poll_transmit`] has to be called next, and why; `None` when the trace
@@ -302,7 +302,7 @@ impl Tracer {
     }
 
     /// Ends the trace if nothing is left to do.
-    fn settle(&mut self, _now: Time) {
+    fn settle(&mut self) {
         if self.finished.is_some() || !self.queries.is_idle() {
             return;
         }
@@ -320,7 +320,7 @@ impl Tracer {
     fn close(&mut self, ending: Ending) {
         self.queries.withdraw_unsent();
         self.closing = Some(ending);
-        self.settle(self.now);
+        self.settle();
     }
 
     fn finish(&mut self, ending: Ending) {

@@ -75,6 +75,8 @@ pub(super) fn build(evidence: &Evidence) -> Route {
     route.paths = Paths::of(&route);
     route.diamonds = diamond::find(&route);
     route.flow_paths = distinct_paths(&walks, last);
+    // Where answers are missing the links may not connect what flows were seen to connect.
+    route.paths.count = route.paths.count.max(route.flow_paths.into());
     route.confidence = confidence(&route, &walks);
     route
 }
@@ -130,7 +132,8 @@ impl<'a> Walk<'a> {
         if !cell.answers.is_empty() {
             return Some(cell.answers.iter().map(|answer| Key::Address(answer.from)).collect());
         }
-        if evidence.has_limit(ttl) {
+        // A question that was given up half way says nothing, and a rate limit hides who is there.
+        if !cell.silent || evidence.has_limit(ttl) {
             return None;
         }
         match self.trail.last() {

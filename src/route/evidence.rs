@@ -93,10 +93,18 @@ impl Evidence {
         self.cell_mut(flow, ttl).sent += 1;
     }
 
-    /// Takes back that a packet was sent: the kernel refused it.
+    /// Takes back that a packet was sent: the kernel refused it. What was never asked leaves no trace.
     pub fn unsent(&mut self, flow: FlowId, ttl: Ttl) {
-        let cell = self.cell_mut(flow, ttl);
-        cell.sent = cell.sent.saturating_sub(1);
+        let Some(cells) = self.flows.get_mut(&flow) else { return };
+        if let Some(cell) = cells.get_mut(&ttl) {
+            cell.sent = cell.sent.saturating_sub(1);
+            if cell.sent == 0 && cell.answers.is_empty() {
+                cells.remove(&ttl);
+            }
+        }
+        if cells.is_empty() {
+            self.flows.remove(&flow);
+        }
     }
 
     /// Notes an answer. A flow and TTL that has one is no longer silent.

@@ -1,7 +1,7 @@
 //! Strategy `fixed`: a given number of flows, each asked at every TTL up to its own end.
 //!
-//! All flows run in parallel, each with a window ahead of its last answer, so that one lost reply or one silent
-//! router holds nobody up. The first flow looks far ahead and finds the distance for the others.
+//! All flows run in parallel. The first scouts ahead in small steps and the others follow as far as anything has
+//! answered: probes beyond the destination would use up what it is willing to answer. One silent router holds nobody up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,16 @@ use super::{
 };
 use crate::{flow::FlowId, probe::Ttl, route::FlowEnd};
 
-/// TTLs that the first flow asks at once: most routes of the Internet end within them.
-const SCOUT_WINDOW: u8 = 16;
-/// TTLs that every other flow asks at once.
-const WINDOW: u8 = 8;
+/// TTLs that the scout asks beyond its last answer.
+const SCOUT_WINDOW: u8 = 3;
 
 /// The policy of `fixed`.
 pub(super) struct Fixed {
     /// Every flow, and the last TTL it was asked at.
     flows: BTreeMap<FlowId, Option<Ttl>>,
+    scout: Option<FlowId>,
+    /// Farthest TTL at which anyone was answered.
+    farthest: Option<Ttl>,
     /// Nearest TTL at which the destination answered anyone.
     destination: Option<Ttl>,
     controls: Controls,
@@ -28,7 +29,13 @@ pub(super) struct Fixed {
 
 impl Fixed {
     pub(super) fn new() -> Self {
-        Self { flows: BTreeMap::new(), destination: None, controls: Controls::default() }
+        Self {
+            flows: BTreeMap::new(),
+            scout: None,
+            farthest: None,
+            destination: None,
+            controls: Controls::default(),
+        }
     }
 
     /// Asks a flow as far as its last answer justifies.
@@ -37,17 +44,22 @@ impl Fixed {
             return;
         }
         let settings = plan.settings;
-        let answered = plan.evidence.last_answer(flow);
-        let ahead = match answered {
-            Some(last) => last.plus(settings.gap_limit),
-            None => before_first(settings.first_ttl, settings.gap_limit),
+        let next = plan.evidence.last_answer(flow).map_or(settings.first_ttl, Ttl::next);
+        let late =
+            plan.evidence.cell(flow, next).is_some_and(|cell| cell.answers.is_empty() && cell.sent > 1);
+        let ahead = if late {
+            before_first(next, settings.gap_limit)
+        } else if self.scout == Some(flow) {
+            before_first(next, SCOUT_WINDOW)
+        } else {
+            self.farthest.map_or(next, |farthest| farthest.max(next))
         };
         let bound = self.bound(flow, plan).min(settings.max_ttl);
         self.ask_to(flow, ahead.min(bound), plan);
     }
 
-    /// How far it makes sense to ask a flow, given where others reached the destination: to there, and one further where
-    /// that stays silent. Only an answer from a router as far away as the destination shows that this flow's way is longer.
+    /// How far it makes sense to ask a flow, given where others reached the destination: to there, and farther where that stays
+    /// silent, or where an answer from a router as far away shows that this flow's way is longer.
     fn bound(&self, flow: FlowId, plan: &Plan<'_>) -> Ttl {
         let Some(destination) = self.destination else {
             return Ttl::MAX;
@@ -56,7 +68,7 @@ impl Fixed {
             return Ttl::MAX;
         }
         let silent = plan.evidence.cell(flow, destination).is_some_and(|cell| cell.silent);
-        if silent { destination.next() } else { destination }
+        if silent { Ttl::MAX } else { destination }
     }
 
     fn ask_to(&mut self, flow: FlowId, last: Ttl, plan: &mut Plan<'_>) {
@@ -79,6 +91,13 @@ impl Fixed {
         }
     }
 
+    fn extend_all(&mut self, plan: &mut Plan<'_>) {
+        let flows: Vec<_> = self.flows.keys().copied().collect();
+        for flow in flows {
+            self.extend(flow, plan);
+        }
+    }
+
     /// The destination is nearer than known so far: nobody needs to look beyond it before having been there.
     fn rein_in(&mut self, plan: &mut Plan<'_>) {
         let flows: Vec<_> = self.flows.keys().copied().collect();
@@ -95,10 +114,10 @@ impl Policy for Fixed {
         let settings = plan.settings;
         let flows: Vec<_> =
             (0..usize::from(settings.flows)).map_while(|index| settings.flow_sequence.get(index)).collect();
-        for (index, flow) in flows.into_iter().enumerate() {
-            let window = if index == 0 { SCOUT_WINDOW } else { WINDOW };
-            let last = before_first(settings.first_ttl, window.max(settings.gap_limit)).min(settings.max_ttl);
-            self.ask_to(flow, last, plan);
+        self.scout = flows.first().copied();
+        for flow in flows {
+            self.flows.insert(flow, None);
+            self.extend(flow, plan);
         }
     }
 
@@ -109,14 +128,21 @@ impl Policy for Fixed {
                 && self.destination.is_none_or(|known| reached < known)
             {
                 self.destination = Some(reached);
+                self.farthest = self.farthest.max(Some(reached));
                 self.rein_in(plan);
             }
             return;
         }
-        // The scout has asked farther ahead than its answers so far justify: only a farther answer moves the window.
-        if plan.evidence.last_answer(flow) == Some(ttl) {
+        if self.farthest.is_none_or(|farthest| ttl > farthest) {
+            self.farthest = Some(ttl);
+            self.extend_all(plan);
+        } else {
             self.extend(flow, plan);
         }
+    }
+
+    fn on_retry(&mut self, flow: FlowId, _ttl: Ttl, plan: &mut Plan<'_>) {
+        self.extend(flow, plan);
     }
 
     fn on_silence(&mut self, flow: FlowId, _ttl: Ttl, plan: &mut Plan<'_>) {

@@ -38,9 +38,10 @@ pub(super) struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Asks a flow at a TTL, with all attempts, unless that was asked before.
+    /// Asks a flow at a TTL, with all attempts, unless that is being asked or was answered before.
     pub(super) fn ask(&mut self, flow: FlowId, ttl: Ttl) {
-        if !self.queries.knows(flow, ttl) {
+        let answered = self.evidence.cell(flow, ttl).is_some_and(|cell| !cell.answers.is_empty());
+        if !answered && !self.queries.knows(flow, ttl) {
             self.queries.ask(flow, ttl, self.settings.attempts, Until::Answered);
         }
     }

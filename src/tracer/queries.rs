@@ -150,18 +150,13 @@ impl Queries {
         queries.filter_map(|&id| self.get(id)).any(|query| query.state != State::Settled)
     }
 
-    /// Forgets what of a flow is asked beyond a TTL: unsent queries vanish as if never asked, sent ones are not repeated.
+    /// Stops asking a flow beyond a TTL, as if it had never been asked there. What was sent may still be answered.
     pub(super) fn withdraw_beyond(&mut self, flow: FlowId, ttl: Ttl) {
         let beyond: Vec<_> =
             self.by_cell.range((flow, ttl.next())..=(flow, Ttl::MAX)).map(|(&cell, _)| cell).collect();
         for cell in beyond.into_iter().filter(|&(_, at)| at > ttl) {
-            let mut queries = self.by_cell.remove(&cell).unwrap_or_default();
-            for &id in &queries {
+            for id in self.by_cell.remove(&cell).unwrap_or_default() {
                 self.settle(id);
-            }
-            queries.retain(|&id| !self.is_unsent(id));
-            if !queries.is_empty() {
-                self.by_cell.insert(cell, queries);
             }
         }
     }
@@ -250,11 +245,12 @@ impl Queries {
     }
 
     /// The next query whose deadline has passed. One with attempts left is back in the queue already.
-    pub(super) fn expired(&mut self, now: Time) -> Option<Expired> {
+    /// With `closing` none has.
+    pub(super) fn expired(&mut self, now: Time, closing: bool) -> Option<Expired> {
         let (at, id) = self.next_deadline().filter(|&(at, _)| at <= now)?;
         self.deadlines.remove(&(at, id));
         let query = self.all.get_mut(usize::try_from(id.0).ok()?)?;
-        if query.attempts_left > 0 {
+        if query.attempts_left > 0 && !closing {
             query.state = State::Queued;
             self.queue.push_back(id);
             return Some(Expired::Repeated(id));
@@ -287,10 +283,6 @@ impl Queries {
 
     fn is_queued(&self, id: QueryId) -> bool {
         self.get(id).is_some_and(|query| query.state == State::Queued)
-    }
-
-    fn is_unsent(&self, id: QueryId) -> bool {
-        self.get(id).is_some_and(|query| query.first_sent.is_none())
     }
 }
 
