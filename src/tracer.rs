@@ -263,6 +263,8 @@ impl Tracer {
         let ending = self.finished.or(self.closing);
         let ending =
             ending.unwrap_or(Ending { reason: StopReason::TimeLimit, detail: Some("interrupted".into()) });
+        let mut route = Route::build(&self.evidence);
+        route.confidence = self.policy.confidence().filter(|_| !route.hops.is_empty()).or(route.confidence);
         Trace {
             destination: template.destination,
             source: template.source,
@@ -274,7 +276,7 @@ impl Tracer {
             detail: ending.detail,
             probes_sent: self.probes_sent,
             replies_received: self.replies_received,
-            route: Route::build(&self.evidence),
+            route,
         }
     }
 

@@ -9,13 +9,15 @@
 //! among the flows known at a hop those that are wanted behind it, and judges nodes that look alike together, until one of
 //! them looks different.
 
+mod judge;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Settings,
-    budget::{Budget, flows_for_unequal, hidden_second},
+    budget::{Budget, hidden_second},
     ending::Ending,
-    graph::{Graph, Node, NodeId},
+    graph::{Graph, NodeId},
     policy::{Plan, Policy},
 };
 use crate::{flow::FlowId, probe::Ttl, route::FlowEnd};
@@ -24,13 +26,6 @@ use crate::{flow::FlowId, probe::Ttl, route::FlowEnd};
 const SCOUT_WINDOW: u8 = 12;
 /// Flows that look for life beyond a silent stretch. The first alone might be in a dead branch.
 const SCOUTS: usize = 3;
-/// Smallest loss assumed, so that a quiet start is not taken for certainty.
-const LOSS_MIN: f64 = 0.02;
-/// Chance, over a whole trace, of taking lost replies for a silent node.
-const FALSE_SILENCE: f64 = 1e-3;
-/// Most packets for one flow at one TTL: at a loss of one half, one in four thousand stays unanswered.
-const SENT_MAX: u32 = 12;
-
 /// How a discovery judges and chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
@@ -220,77 +215,12 @@ impl Discovery {
         }
     }
 
-    /// Flows wanted through a node, known at it and at the hop behind it.
-    fn wanted(&mut self, id: NodeId, ttl: u8, width: usize) -> usize {
-        let Some(node) = self.graph.node(id) else { return 0 };
-        // Silence is no evidence: what is ruled out is a further successor that answers.
-        let answering =
-            node.next.iter().filter(|(next, _)| self.graph.node(**next).is_some_and(|next| !next.silent));
-        let counts: Vec<u32> = answering.map(|(_, &count)| count).collect();
-        let alike = self.style == Style::Lite && width > 1 && counts.len() <= 1 && self.looks_alike(ttl);
-        if alike {
-            // Judged together with its likes: see `ask_chosen`.
-            return 0;
-        }
-        let wanted = self.budget.flows(counts.len());
-        flows_for_unequal(&counts, self.budget.share()).map_or(wanted, |flows| flows.max(wanted))
-    }
-
-    /// Whether no node at a hop has shown more than one successor: what is known of one may then count for its likes.
-    fn looks_alike(&self, ttl: u8) -> bool {
-        self.graph.layer(ttl).filter_map(|id| self.graph.node(id)).all(|node| node.next.len() <= 1)
-    }
-
-    /// Whether a node behind a hop can be come to from several nodes of it, and one of these has several successors.
-    fn is_meshed(&self, ttl: u8) -> bool {
-        let behind = self.graph.layer(ttl + 1).filter_map(|id| self.graph.node(id));
-        !self.looks_alike(ttl) && behind.into_iter().any(|node| node.previous.len() > 1)
-    }
-
-    /// Flows of a node whose next hop is known, or was asked and may still become known. Where nothing answers behind it, its
-    /// silent flows count: silence is then all there is to find.
-    fn served(&self, id: NodeId, ttl: u8) -> usize {
-        let Some(node) = self.graph.node(id) else { return 0 };
-        let answering = self.graph.answering(id);
-        let under_way =
-            self.open.get(&(ttl + 1)).into_iter().flatten().filter(|flow| node.flows.contains(flow)).count();
-        if answering > 0 {
-            return answering + under_way;
-        }
-        let known: u32 = node.next.values().sum();
-        let known = usize::try_from(known).unwrap_or(usize::MAX);
-        let dead = node.flows.iter().filter(|&&flow| {
-            self.was_asked(flow, ttl + 1)
-                && self.graph.at(flow, ttl + 1).is_none()
-                && !self.is_open(flow, ttl + 1)
-        });
-        known + under_way + dead.count()
-    }
-
     /// Behind a hop with one node: any flow passes it, so that new ones are asked behind it alone.
     fn ask_behind_single(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
         let Some(&(id, wanted)) = wants.first() else { return };
         let asked = self.asked.get(&(ttl + 1)).map_or(0, BTreeSet::len);
         let useless = self.useless(id, ttl + 1, plan);
         self.ask_new(wanted.saturating_sub(asked.saturating_sub(useless)), ttl + 1, plan);
-    }
-
-    /// Flows asked behind a node that say nothing about its successors: those that stayed silent although others were answered.
-    fn useless(&self, id: NodeId, ttl: u8, plan: &Plan<'_>) -> usize {
-        let Some(asked) = self.asked.get(&ttl) else { return 0 };
-        let elsewhere = asked.iter().filter(|&&flow| {
-            ttl > self.first && self.graph.at(flow, ttl - 1).is_some_and(|at| at != id)
-                || plan.evidence.end(flow).is_some_and(|end| end.ttl().get() < ttl)
-        });
-        let answered =
-            self.graph.layer(ttl).any(|next| self.graph.node(next).is_some_and(|next| !next.silent));
-        let silent = asked.iter().filter(|&&flow| {
-            let here = self.graph.at(flow, ttl).and_then(|at| self.graph.node(at));
-            // One that had to be repeated is as good as silent: what it would have told is asked of another meanwhile.
-            let waited = self.is_open(flow, ttl) && !was_repeated(flow, ttl, plan);
-            answered && !waited && here.is_none_or(|node| node.silent)
-        });
-        elsewhere.collect::<BTreeSet<_>>().union(&silent.collect()).count()
     }
 
     /// `mda`: the flows known at a hop are followed in their order, as far as the neediest node wants.
@@ -394,20 +324,8 @@ impl Discovery {
         }
     }
 
-    /// A silent node that one flow shows may be none: no search for more of them.
-    fn may_widen(&self, node: &Node) -> bool {
-        !node.silent || node.flows.len() > 1
-    }
-
     fn flows_at(&self, id: NodeId) -> usize {
         self.graph.node(id).map_or(0, |node| node.flows.len())
-    }
-
-    /// Flows of a node that were silent behind it while others were answered.
-    fn barren(&self, id: NodeId, ttl: u8) -> usize {
-        let Some(node) = self.graph.node(id) else { return 0 };
-        let asked = node.flows.iter().filter(|&&flow| self.was_asked(flow, ttl + 1)).count();
-        asked.saturating_sub(self.served(id, ttl))
     }
 
     fn place(&self, flow: FlowId) -> Option<usize> {
@@ -430,25 +348,6 @@ impl Discovery {
         if ttl >= self.first {
             self.ask_new(count.saturating_sub(under_way), ttl, plan);
         }
-    }
-
-    /// Packets after which a star at a hop with answering nodes is believed. The first flow that shows a silent node has to be twice
-    /// as sure as those that follow it there.
-    fn patience(&self, flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> u32 {
-        let loss = (f64::from(self.lost + 1) / f64::from(self.answers + self.lost + 20)).clamp(LOSS_MIN, 0.5);
-        let needed = ((FALSE_SILENCE / f64::from(self.answers + 100)).ln() / loss.ln()).ceil();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped to a range that fits"
-        )]
-        let needed = needed.clamp(1.0, f64::from(SENT_MAX)) as u32;
-        let before = self.graph.at(flow, ttl.get() - 1).and_then(|before| self.graph.node(before));
-        let known = before.is_some_and(|node| {
-            node.next.keys().any(|next| self.graph.node(*next).is_some_and(|next| next.silent))
-        });
-        let needed = if known { needed } else { (needed * 2).min(SENT_MAX) };
-        needed.max(plan.settings.attempts.into())
     }
 }
 
@@ -533,5 +432,9 @@ impl Policy for Discovery {
     fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending {
         self.consider_all(plan);
         Ending::of(plan.evidence, plan.settings)
+    }
+
+    fn confidence(&self) -> Option<f64> {
+        Some(self.supported())
     }
 }

@@ -28,6 +28,11 @@ pub(super) trait Policy: Send {
 
     /// Nothing is left to send or to wait for. Unless more is asked now, the trace ends; the answer says why.
     fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending;
+
+    /// The confidence that what was asked supports, by the policy's own rules; `None` to have it read off the route.
+    fn confidence(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// What a policy can read and order.

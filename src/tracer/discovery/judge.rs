@@ -1,0 +1,153 @@
+//! What a discovery judges by: how many flows a node wants, how many serve it, what a missing answer is worth.
+//!
+//! Reads the graph and the books of what was asked; orders nothing.
+
+use std::collections::BTreeSet;
+
+use super::{Discovery, Style, was_repeated};
+use crate::{
+    flow::FlowId,
+    probe::Ttl,
+    route::miss_probability,
+    tracer::{
+        budget::flows_for_unequal,
+        graph::{Node, NodeId},
+        policy::Plan,
+    },
+};
+
+/// Smallest loss assumed, so that a quiet start is not taken for certainty.
+const LOSS_MIN: f64 = 0.02;
+/// Chance, over a whole trace, of taking lost replies for a silent node.
+const FALSE_SILENCE: f64 = 1e-3;
+/// Most packets for one flow at one TTL: at a loss of one half, one in four thousand stays unanswered.
+const SENT_MAX: u32 = 12;
+
+impl Discovery {
+    /// Flows wanted through a node, known at it and at the hop behind it.
+    pub(super) fn wanted(&mut self, id: NodeId, ttl: u8, width: usize) -> usize {
+        let Some(node) = self.graph.node(id) else { return 0 };
+        // Silence is no evidence: what is ruled out is a further successor that answers.
+        let answering =
+            node.next.iter().filter(|(next, _)| self.graph.node(**next).is_some_and(|next| !next.silent));
+        let counts: Vec<u32> = answering.map(|(_, &count)| count).collect();
+        let alike = self.style == Style::Lite && width > 1 && counts.len() <= 1 && self.looks_alike(ttl);
+        if alike {
+            // Judged together with its likes: see `ask_chosen`.
+            return 0;
+        }
+        let wanted = self.budget.flows(counts.len());
+        flows_for_unequal(&counts, self.budget.share()).map_or(wanted, |flows| flows.max(wanted))
+    }
+
+    /// Whether no node at a hop has shown more than one successor: what is known of one may then count for its likes.
+    pub(super) fn looks_alike(&self, ttl: u8) -> bool {
+        self.graph.layer(ttl).filter_map(|id| self.graph.node(id)).all(|node| node.next.len() <= 1)
+    }
+
+    /// Whether a node behind a hop can be come to from several nodes of it, and one of these has several successors.
+    pub(super) fn is_meshed(&self, ttl: u8) -> bool {
+        let behind = self.graph.layer(ttl + 1).filter_map(|id| self.graph.node(id));
+        !self.looks_alike(ttl) && behind.into_iter().any(|node| node.previous.len() > 1)
+    }
+
+    /// Successors of a node that answer.
+    pub(super) fn successors(&self, id: NodeId) -> usize {
+        let next = self.graph.node(id).into_iter().flat_map(|node| node.next.keys());
+        next.filter(|next| self.graph.node(**next).is_some_and(|next| !next.silent)).count()
+    }
+
+    /// Flows of a node whose next hop is known, or was asked and may still become known. Where nothing answers behind it, its
+    /// silent flows count: silence is then all there is to find.
+    pub(super) fn served(&self, id: NodeId, ttl: u8) -> usize {
+        let Some(node) = self.graph.node(id) else { return 0 };
+        let answering = self.graph.answering(id);
+        let under_way =
+            self.open.get(&(ttl + 1)).into_iter().flatten().filter(|flow| node.flows.contains(flow)).count();
+        if answering > 0 {
+            return answering + under_way;
+        }
+        let known: u32 = node.next.values().sum();
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        let dead = node.flows.iter().filter(|&&flow| {
+            self.was_asked(flow, ttl + 1)
+                && self.graph.at(flow, ttl + 1).is_none()
+                && !self.is_open(flow, ttl + 1)
+        });
+        known + under_way + dead.count()
+    }
+
+    /// Flows asked behind a node that say nothing about its successors: those that stayed silent although others were answered.
+    pub(super) fn useless(&self, id: NodeId, ttl: u8, plan: &Plan<'_>) -> usize {
+        let Some(asked) = self.asked.get(&ttl) else { return 0 };
+        let elsewhere = asked.iter().filter(|&&flow| {
+            ttl > self.first && self.graph.at(flow, ttl - 1).is_some_and(|at| at != id)
+                || plan.evidence.end(flow).is_some_and(|end| end.ttl().get() < ttl)
+        });
+        let answered =
+            self.graph.layer(ttl).any(|next| self.graph.node(next).is_some_and(|next| !next.silent));
+        let silent = asked.iter().filter(|&&flow| {
+            let here = self.graph.at(flow, ttl).and_then(|at| self.graph.node(at));
+            // One that had to be repeated is as good as silent: what it would have told is asked of another meanwhile.
+            let waited = self.is_open(flow, ttl) && !was_repeated(flow, ttl, plan);
+            answered && !waited && here.is_none_or(|node| node.silent)
+        });
+        elsewhere.collect::<BTreeSet<_>>().union(&silent.collect()).count()
+    }
+
+    /// Flows of a node that were silent behind it while others were answered.
+    pub(super) fn barren(&self, id: NodeId, ttl: u8) -> usize {
+        let Some(node) = self.graph.node(id) else { return 0 };
+        let asked = node.flows.iter().filter(|&&flow| self.was_asked(flow, ttl + 1)).count();
+        asked.saturating_sub(self.served(id, ttl))
+    }
+
+    /// A silent node that one flow shows may be none: no search for more of them.
+    pub(super) fn may_widen(&self, node: &Node) -> bool {
+        !node.silent || node.flows.len() > 1
+    }
+
+    /// Packets after which a star at a hop with answering nodes is believed. The first flow that shows a silent node has to be twice
+    /// as sure as those that follow it there.
+    pub(super) fn patience(&self, flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> u32 {
+        let loss = (f64::from(self.lost + 1) / f64::from(self.answers + self.lost + 20)).clamp(LOSS_MIN, 0.5);
+        let needed = ((FALSE_SILENCE / f64::from(self.answers + 100)).ln() / loss.ln()).ceil();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to a range that fits"
+        )]
+        let needed = needed.clamp(1.0, f64::from(SENT_MAX)) as u32;
+        let before = self.graph.at(flow, ttl.get() - 1).and_then(|before| self.graph.node(before));
+        let known = before.is_some_and(|node| {
+            node.next.keys().any(|next| self.graph.node(*next).is_some_and(|next| next.silent))
+        });
+        let needed = if known { needed } else { (needed * 2).min(SENT_MAX) };
+        needed.max(plan.settings.attempts.into())
+    }
+
+    /// One minus what may have gone wrong: a further successor of each branch point found, and one branch point more, hidden
+    /// where that is likeliest.
+    pub(super) fn supported(&self) -> f64 {
+        let mut known = 0.0;
+        let mut hidden = 0_f64;
+        for ttl in self.first - 1..=self.graph.farthest() {
+            let nodes: Vec<_> = self.graph.layer(ttl).filter(|&id| self.goes_on(id)).collect();
+            let alike = self.style == Style::Lite && nodes.len() > 1 && self.looks_alike(ttl);
+            for &id in &nodes {
+                let found = self.successors(id);
+                let asked = match nodes.as_slice() {
+                    [_] => self.asked.get(&(ttl + 1)).map_or(0, BTreeSet::len),
+                    _ => self.served(id, ttl),
+                };
+                let missed = miss_probability(found.max(1), u32::try_from(asked).unwrap_or(u32::MAX));
+                if found > 1 {
+                    known += missed;
+                } else if !alike {
+                    hidden = hidden.max(missed);
+                }
+            }
+        }
+        (1.0 - known - hidden).max(0.0)
+    }
+}
