@@ -1,6 +1,7 @@
 //! The whole program on kernel routers: a configuration in, `/metrics` out, read by `promtool` and by a Prometheus.
 
 use std::{
+    fmt::Write as _,
     fs,
     io::Write as _,
     path::PathBuf,
@@ -14,6 +15,7 @@ use traceflow_exporter::flow::Family;
 
 use crate::{
     lab::{self, Lab, Options, topology},
+    protocols::Listener,
     traces::PROGRAM,
 };
 
@@ -184,6 +186,62 @@ fn a_branch_that_swallows_packets_shows_in_the_flows_that_reach() {
                 round[3]
             );
         }
+    }
+}
+
+/// All protocols towards one destination and towards ourselves at the same time, while another program of the machine
+/// connects to the very port that is traced.
+#[test]
+fn all_protocols_are_traced_side_by_side() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("diamond4"), Options::routers());
+    let _listener = Listener::start(&lab, "d", 33_452);
+    let protocols = ["udp", "icmp", "tcp"];
+    let mut config = "global: { interval: 1s }\nmodules:\n".to_owned();
+    for protocol in protocols {
+        writeln!(config, "  {protocol}: {{ protocol: {protocol}, flows: 32 }}").unwrap();
+    }
+    config.push_str("targets:\n");
+    let hosts =
+        [lab.destination(Family::V4), lab.destination(Family::V6)].map(|address| (address.to_string(), 4));
+    let hosts = hosts.into_iter().chain([("127.0.0.1".to_owned(), 1), ("::1".to_owned(), 1)]);
+    let mut expected = Vec::new();
+    for (host, paths) in hosts {
+        for protocol in protocols {
+            writeln!(config, "- {{ name: \"{protocol} {host}\", host: \"{host}\", module: {protocol} }}")
+                .unwrap();
+            // To the kernel's hash all echo requests are one flow.
+            expected.push((
+                format!("{protocol} {host}"),
+                if protocol == "icmp" { 1.0 } else { f64::from(paths) },
+            ));
+        }
+    }
+    let exporter = Running::exporter(&lab, &config);
+    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    let destination = lab.destination(Family::V4);
+    let connect = format!("for i in 1 2 3 4 5 6 7 8; do : </dev/tcp/{destination}/33452; done");
+    for _ in 0..3 {
+        assert!(lab.command("s", "bash").args(["-ec", &connect]).status().unwrap().success());
+        watch(&lab, &exporter, &expected[0].0, 1, &[]);
+        let exposition = scrape(&lab).unwrap();
+        for (target, paths) in &expected {
+            let read = |name: &str| value(&exposition, &format!("{name}{{target=\"{target}\"}}")).unwrap();
+            let found = ["traceflow_target_up", "traceflow_flows_reached", "traceflow_paths"].map(read);
+            assert_eq!(found, [1.0, 32.0, *paths], "{target}");
+        }
+    }
+    let exposition = scrape(&lab).unwrap();
+    let discarded = |reason: &str| {
+        value(&exposition, &format!("traceflow_replies_discarded_total{{reason=\"{reason}\"}}")).unwrap()
+    };
+    // Of the connections the socket shows the SYN-ACKs, which answer nothing of ours; of our own probes on loopback nothing.
+    let unmatched = discarded("unmatched");
+    assert!((1.0..=24.0).contains(&unmatched), "{unmatched} of 24 SYN-ACKs");
+    for reason in ["spoofed", "malformed", "duplicate"] {
+        assert_eq!(discarded(reason), 0.0, "{reason}");
     }
 }
 
