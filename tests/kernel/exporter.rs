@@ -16,7 +16,7 @@ use traceflow_exporter::flow::Family;
 use crate::{
     lab::{self, Lab, Options, topology},
     protocols::Listener,
-    traces::PROGRAM,
+    traces::{PROGRAM, cases},
 };
 
 /// How often to look for something that has to happen, [`PAUSE`] apart, before the test fails: 30 seconds.
@@ -242,6 +242,39 @@ fn all_protocols_are_traced_side_by_side() {
     assert!((1.0..=24.0).contains(&unmatched), "{unmatched} of 24 SYN-ACKs");
     for reason in ["spoofed", "malformed", "duplicate"] {
         assert_eq!(discarded(reason), 0.0, "{reason}");
+    }
+}
+
+/// A host with several next hops of its own reaches each through the interface of a module.
+#[test]
+fn probes_leave_through_the_interface_of_their_module() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("multihomed"), Options::routers());
+    let routers = ["a", "b", "c", "e"];
+    let mut config = "modules:\n".to_owned();
+    for router in routers {
+        writeln!(config, "  {router}: {{ interface: {}, flows: 8 }}", lab.interface("s", router)).unwrap();
+    }
+    config.push_str("targets:\n");
+    for (family, router) in cases(&routers) {
+        let host = lab.destination(family);
+        writeln!(config, "- {{ name: {router} {family:?}, host: \"{host}\", module: {router} }}").unwrap();
+    }
+    let exporter = Running::exporter(&lab, &config);
+    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    let exposition = scrape(&lab).unwrap();
+    for (family, router) in cases(&routers) {
+        let (target, address) = (format!("{router} {family:?}"), lab.address(router, family));
+        let labels = format!("target=\"{target}\",ttl=\"1\",address=\"{address}\"");
+        let rtt = value(&exposition, &format!("traceflow_hop_rtt_seconds{{{labels}}}"));
+        assert!(rtt.is_some(), "{target} does not begin with {address}");
+        assert_eq!(
+            value(&exposition, &format!("traceflow_paths{{target=\"{target}\"}}")),
+            Some(1.0),
+            "{target}"
+        );
     }
 }
 
