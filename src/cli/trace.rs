@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{ExitError, print};
 use crate::{
     config::{FamilyChoice, Host, Module, parse_duration},
-    flow::Protocol,
+    flow::{FlowSequence, Protocol},
     network::{Network, Sockets, clock, echo_id, random_secret},
     probe::Ttl,
     render::{self, Report},
@@ -118,10 +118,11 @@ fn module(arguments: &TraceArgs) -> Result<Module, ExitError> {
         let (first, max) = (arguments.first_ttl, arguments.max_ttl);
         return Err(ExitError::Usage(format!("--first-ttl {first} is greater than --max-ttl {max}")));
     }
-    if arguments.protocol != Protocol::Udp {
+    let (flows, port) = (arguments.paths, arguments.source_port);
+    let room = FlowSequence::new(port, 0).len();
+    if usize::from(flows) > room {
         return Err(ExitError::Usage(format!(
-            "--protocol {}: this version has udp only",
-            arguments.protocol
+            "--paths {flows}: there are only {room} ports from --source-port {port} on"
         )));
     }
     if arguments.strategy != Strategy::Fixed {
@@ -164,4 +165,43 @@ fn duration(text: &str) -> Result<Duration, String> {
     let allowed = Duration::from_millis(1)..=Duration::from_secs(60);
     let duration = parse_duration(text).filter(|duration| allowed.contains(duration));
     duration.ok_or_else(|| "allowed is 1ms to 60s, written like 500ms or 2s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: TraceArgs,
+    }
+
+    fn module_of(options: &str) -> Result<Module, String> {
+        let line = Line::try_parse_from(format!("trace {options} 192.0.2.1").split_whitespace()).unwrap();
+        module(&line.arguments).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_protocol_can_be_asked_for() {
+        for protocol in Protocol::ALL {
+            let options = format!("--strategy fixed --protocol {protocol}");
+            assert_eq!(module_of(&options).map(|module| module.protocol), Ok(protocol));
+        }
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        for (options, expected) in [
+            ("--first-ttl 5 --max-ttl 4", "--first-ttl 5 is greater than --max-ttl 4"),
+            (
+                "--paths 7 --source-port 65530",
+                "--paths 7: there are only 6 ports from --source-port 65530 on",
+            ),
+        ] {
+            assert_eq!(module_of(options), Err(expected.to_owned()), "{options}");
+        }
+    }
 }

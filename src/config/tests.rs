@@ -43,6 +43,11 @@ fn accepts_modules() {
     for (keys, expected) in [
         ("", default()),
         ("source: ~, family:", default()),
+        ("protocol: icmp", Module { protocol: Protocol::Icmp, ..default() }),
+        (
+            "protocol: tcp, destination_port: 443",
+            Module { protocol: Protocol::Tcp, destination_port: 443, ..default() },
+        ),
         ("protocol: udp, strategy: fixed, family: v6", Module { family: FamilyChoice::V6, ..default() }),
         ("confidence: 1e-3", Module { confidence: Confidence::new(0.001).unwrap(), ..default() }),
         ("first_ttl: 255, max_ttl: 0xff", Module { first_ttl: Ttl::MAX, max_ttl: Ttl::MAX, ..default() }),
@@ -124,7 +129,7 @@ fn accepts_every_section() {
         global: { interval: 2m, asn_database: asn.mmdb }
         modules:
           default: { protocol: udp, family: any, confidence: 0.95, source: null, interface: null }
-          web:     { protocol: udp, destination_port: 443 }
+          web:     { protocol: tcp, destination_port: 443 }
         targets:
           - { name: telia, host: www.telia.se }
           - { name: shop, host: shop.example.net, module: web, interval: 30s, labels: { site: ams, rack: 1.10, _on: true } }

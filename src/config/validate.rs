@@ -19,12 +19,11 @@ use super::{
     },
 };
 use crate::{
-    flow::{Family, FlowSequence, Protocol},
+    flow::{Family, FlowSequence},
     strategy::Strategy,
 };
 
-/// What this version can do. A release that can do more widens these lists and changes nothing else.
-const PROTOCOLS: &[Protocol] = &[Protocol::Udp];
+/// What this version can do. A release that can do more widens this list and changes nothing else.
 const STRATEGIES: &[Strategy] = &[Strategy::Fixed];
 
 /// What is wrong with the value at the end of a path.
@@ -121,9 +120,6 @@ struct Given {
 
 fn check_module(name: &ModuleName, module: &Module, given: &Given) -> Result<(), Failure> {
     let at = |field: &str| [key("modules"), key(name), key(field)];
-    if !PROTOCOLS.contains(&module.protocol) {
-        return Err(Failure::new(at("protocol"), not_available(&module.protocol), names(PROTOCOLS)));
-    }
     if !STRATEGIES.contains(&module.strategy) {
         return Err(Failure::new(at("strategy"), not_available(&module.strategy), names(STRATEGIES)));
     }
@@ -144,9 +140,9 @@ fn check_module(name: &ModuleName, module: &Module, given: &Given) -> Result<(),
             format!("an address of that family, or family: {}", FamilyChoice::from(Family::of(source))),
         ));
     }
-    // The flow of an ICMP probe is its checksum, so source ports do not bound it.
+    // The checksums of echo requests are drawn from the same range.
     let room = FlowSequence::new(module.source_port, 0).len();
-    if module.protocol != Protocol::Icmp && usize::from(module.flows) > room {
+    if usize::from(module.flows) > room {
         let (flows, port) = (module.flows, module.source_port);
         return Err(if given.flows {
             let wrong = format!("{flows} flows do not fit in the {room} ports from source_port {port} on");

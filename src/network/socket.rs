@@ -15,8 +15,8 @@ use nix::{
     cmsg_space,
     errno::Errno,
     sys::socket::{
-        ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrStorage, recvmmsg,
-        sendmsg, setsockopt, sockopt,
+        ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6,
+        SockaddrStorage, recvmmsg, sendmsg, setsockopt, sockopt,
     },
     sys::time::TimeSpec,
 };
@@ -171,9 +171,7 @@ impl Sender {
             IpAddr::V4(address) => send_v4(&self.v4, packet, address, interface),
             IpAddr::V6(address) => {
                 let socket = self.v6.as_ref().ok_or_else(|| io::Error::from(Errno::EAFNOSUPPORT))?;
-                let scope = interface.unwrap_or(0);
-                let to = SocketAddr::V6(SocketAddrV6::new(address, 0, 0, scope));
-                socket.send_to(packet, &to.into()).map(drop)
+                send_v6(socket, packet, address, interface)
             }
         }
     }
@@ -191,6 +189,19 @@ fn send_v4(socket: &Socket, packet: &[u8], address: Ipv4Addr, interface: Option<
     let [a, b, c, d] = address.octets();
     let to = SockaddrIn::new(a, b, c, d, 0);
     let control = [ControlMessage::Ipv4PacketInfo(&info)];
+    sendmsg(socket.as_raw_fd(), &[io::IoSlice::new(packet)], &control, MsgFlags::empty(), Some(&to))?;
+    Ok(())
+}
+
+fn send_v6(socket: &Socket, packet: &[u8], address: Ipv6Addr, interface: Option<u32>) -> io::Result<()> {
+    let Some(index) = interface else {
+        return socket.send_to(packet, &SocketAddr::from((address, 0)).into()).map(drop);
+    };
+    // The scope in the socket address counts for link-local destinations only.
+    let info =
+        nix::libc::in6_pktinfo { ipi6_addr: nix::libc::in6_addr { s6_addr: [0; 16] }, ipi6_ifindex: index };
+    let to = SockaddrIn6::from(SocketAddrV6::new(address, 0, 0, index));
+    let control = [ControlMessage::Ipv6PacketInfo(&info)];
     sendmsg(socket.as_raw_fd(), &[io::IoSlice::new(packet)], &control, MsgFlags::empty(), Some(&to))?;
     Ok(())
 }

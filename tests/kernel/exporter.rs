@@ -1,6 +1,7 @@
 //! The whole program on kernel routers: a configuration in, `/metrics` out, read by `promtool` and by a Prometheus.
 
 use std::{
+    fmt::Write as _,
     fs,
     io::Write as _,
     path::PathBuf,
@@ -14,7 +15,8 @@ use traceflow_exporter::flow::Family;
 
 use crate::{
     lab::{self, Lab, Options, topology},
-    traces::PROGRAM,
+    protocols::Listener,
+    traces::{PROGRAM, cases},
 };
 
 /// How often to look for something that has to happen, [`PAUSE`] apart, before the test fails: 30 seconds.
@@ -184,6 +186,95 @@ fn a_branch_that_swallows_packets_shows_in_the_flows_that_reach() {
                 round[3]
             );
         }
+    }
+}
+
+/// All protocols towards one destination and towards ourselves at the same time, while another program of the machine
+/// connects to the very port that is traced.
+#[test]
+fn all_protocols_are_traced_side_by_side() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("diamond4"), Options::routers());
+    let _listener = Listener::start(&lab, "d", 33_452);
+    let protocols = ["udp", "icmp", "tcp"];
+    let mut config = "global: { interval: 1s }\nmodules:\n".to_owned();
+    for protocol in protocols {
+        writeln!(config, "  {protocol}: {{ protocol: {protocol}, flows: 32 }}").unwrap();
+    }
+    config.push_str("targets:\n");
+    let hosts =
+        [lab.destination(Family::V4), lab.destination(Family::V6)].map(|address| (address.to_string(), 4));
+    let hosts = hosts.into_iter().chain([("127.0.0.1".to_owned(), 1), ("::1".to_owned(), 1)]);
+    let mut expected = Vec::new();
+    for (host, paths) in hosts {
+        for protocol in protocols {
+            writeln!(config, "- {{ name: \"{protocol} {host}\", host: \"{host}\", module: {protocol} }}")
+                .unwrap();
+            // To the kernel's hash all echo requests are one flow.
+            expected.push((
+                format!("{protocol} {host}"),
+                if protocol == "icmp" { 1.0 } else { f64::from(paths) },
+            ));
+        }
+    }
+    let exporter = Running::exporter(&lab, &config);
+    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    let destination = lab.destination(Family::V4);
+    let connect = format!("for i in 1 2 3 4 5 6 7 8; do : </dev/tcp/{destination}/33452; done");
+    for _ in 0..3 {
+        assert!(lab.command("s", "bash").args(["-ec", &connect]).status().unwrap().success());
+        watch(&lab, &exporter, &expected[0].0, 1, &[]);
+        let exposition = scrape(&lab).unwrap();
+        for (target, paths) in &expected {
+            let read = |name: &str| value(&exposition, &format!("{name}{{target=\"{target}\"}}")).unwrap();
+            let found = ["traceflow_target_up", "traceflow_flows_reached", "traceflow_paths"].map(read);
+            assert_eq!(found, [1.0, 32.0, *paths], "{target}");
+        }
+    }
+    let exposition = scrape(&lab).unwrap();
+    let discarded = |reason: &str| {
+        value(&exposition, &format!("traceflow_replies_discarded_total{{reason=\"{reason}\"}}")).unwrap()
+    };
+    // Of the connections the socket shows the SYN-ACKs, which answer nothing of ours; of our own probes on loopback nothing.
+    let unmatched = discarded("unmatched");
+    assert!((1.0..=24.0).contains(&unmatched), "{unmatched} of 24 SYN-ACKs");
+    for reason in ["spoofed", "malformed", "duplicate"] {
+        assert_eq!(discarded(reason), 0.0, "{reason}");
+    }
+}
+
+/// A host with several next hops of its own reaches each through the interface of a module.
+#[test]
+fn probes_leave_through_the_interface_of_their_module() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("multihomed"), Options::routers());
+    let routers = ["a", "b", "c", "e"];
+    let mut config = "modules:\n".to_owned();
+    for router in routers {
+        writeln!(config, "  {router}: {{ interface: {}, flows: 8 }}", lab.interface("s", router)).unwrap();
+    }
+    config.push_str("targets:\n");
+    for (family, router) in cases(&routers) {
+        let host = lab.destination(family);
+        writeln!(config, "- {{ name: {router} {family:?}, host: \"{host}\", module: {router} }}").unwrap();
+    }
+    let exporter = Running::exporter(&lab, &config);
+    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    let exposition = scrape(&lab).unwrap();
+    for (family, router) in cases(&routers) {
+        let (target, address) = (format!("{router} {family:?}"), lab.address(router, family));
+        let labels = format!("target=\"{target}\",ttl=\"1\",address=\"{address}\"");
+        let rtt = value(&exposition, &format!("traceflow_hop_rtt_seconds{{{labels}}}"));
+        assert!(rtt.is_some(), "{target} does not begin with {address}");
+        assert_eq!(
+            value(&exposition, &format!("traceflow_paths{{target=\"{target}\"}}")),
+            Some(1.0),
+            "{target}"
+        );
     }
 }
 

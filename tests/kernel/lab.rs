@@ -4,11 +4,17 @@
 //! ignored: the lab is about forwarding and answering.
 //!
 //! Every node, source and destination included, is a namespace; its own address is on `lo`. Answers go
-//! back by a single way, each router through its first predecessor, so that they never depend on a hash.
+//! back by a single way, each router through its first predecessor, so that they never depend on a hash;
+//! with [`Options::return_ecmp`] routers balance them as well.
+//!
+//! A router balances per flow by the kernel's hash policy 1 (addresses, protocol, ports). `balance=per-destination`
+//! is hash policy 3 over the destination address; `balance=per-packet` draws a mark for each packet, and each mark has a
+//! routing table with one next hop. `unreachable=13` is a packet filter that rejects ("admin-prohibited": code 13 over
+//! IPv4, code 1 over IPv6).
 //!
 //! Three things of Linux to know when a truth is not met (measured on 6.18):
 //! - A raw socket's packets always take the same next hop of their own host, whatever their ports: give the
-//!   source of a topology one next hop.
+//!   source of a topology one next hop, or name the interface with each packet.
 //! - A connected socket's packets carry a hash of the socket through every veth, and all routers balance by it
 //!   instead of by the packet: probes must come from unconnected sockets.
 //! - The same goes for packets whose flow label the kernel chose; the lab switches that off.
@@ -16,6 +22,7 @@
 mod capture;
 mod namespaces;
 mod plan;
+mod scripts;
 mod truth;
 
 use std::{
@@ -27,13 +34,16 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use traceflow_exporter::{flow::Family, simulation::topology::Topology};
+use traceflow_exporter::{
+    flow::Family,
+    simulation::topology::{Balance, Topology},
+};
 
 pub(crate) use capture::Capture;
 pub(crate) use truth::Truth;
 
 use namespaces::Script;
-use plan::{Node, Plan};
+use plan::Plan;
 
 /// Which address a router answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +60,11 @@ pub(crate) struct Options {
     pub(crate) mode: Mode,
     /// Leave the kernel's default limits on ICMP errors in place; otherwise there is none.
     pub(crate) icmp_rate_limit: bool,
+    /// Over IPv6 routers hash addresses and flow label, as the kernel does unless told otherwise (policy 0), in place of
+    /// addresses and ports (policy 1).
+    pub(crate) flow_label: bool,
+    /// Routers balance what goes back to the source over all shortest ways. What a trace finds does not depend on it.
+    pub(crate) return_ecmp: bool,
     /// Hash seeds of all routers are derived from this. The same seed and topology balance the same flows
     /// the same way.
     pub(crate) hash_seed: u32,
@@ -58,7 +73,13 @@ pub(crate) struct Options {
 impl Options {
     /// Nodes are inbound interfaces, no limit on answers.
     pub(crate) fn links() -> Self {
-        Self { mode: Mode::Links, icmp_rate_limit: false, hash_seed: 1 }
+        Self {
+            mode: Mode::Links,
+            icmp_rate_limit: false,
+            flow_label: false,
+            return_ecmp: false,
+            hash_seed: 1,
+        }
     }
 
     /// Nodes are routers, no limit on answers.
@@ -86,7 +107,7 @@ pub(crate) fn topology(name: &str) -> Topology {
 /// A running lab. Dropping it ends every process in its namespaces and removes them.
 pub(crate) struct Lab {
     plan: Plan,
-    mode: Mode,
+    options: Options,
     prefix: String,
 }
 
@@ -105,8 +126,8 @@ impl Lab {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{}{}-{number}-", namespaces::PREFIX, std::process::id());
         // From here on Drop cleans up, whatever goes wrong.
-        let lab = Self { plan: Plan::new(topology), mode: options.mode, prefix };
-        lab.set_up(options);
+        let lab = Self { plan: Plan::new(topology), options, prefix };
+        lab.set_up();
         lab
     }
 
@@ -129,29 +150,24 @@ impl Lab {
 
     /// What a perfect trace to the first destination would print while all next hops are in use.
     pub(crate) fn truth(&self, family: Family) -> Truth {
-        Truth::new(&self.plan, self.mode, family, self.plan.destinations[0])
+        Truth::new(&self.plan, self.options.mode, family, self.plan.destinations[0])
     }
 
     /// The same for any destination.
     pub(crate) fn truth_to(&self, destination: &str, family: Family) -> Truth {
-        Truth::new(&self.plan, self.mode, family, self.plan.node(destination))
+        Truth::new(&self.plan, self.options.mode, family, self.plan.node(destination))
     }
 
     /// Makes `node` balance over these of its next hops only, for all destinations behind them, in both
     /// families. Each route is replaced at once; flows move as in any kernel whose next hops change.
     ///
     /// # Panics
-    /// When one of them is no next hop of the node in the topology, or none is given.
+    /// When one of them is no next hop of the node in the topology, none is given, or the node balances per packet.
     pub(crate) fn replace_next_hops(&self, node: &str, next_hops: &[&str]) {
         assert!(!next_hops.is_empty(), "`{node}` has to keep one next hop");
         let from = self.plan.node(node);
-        let outbound = self.plan.outbound(from);
-        let link_to = |name: &&str| {
-            let to = self.plan.node(name);
-            let link = outbound.iter().copied().find(|&link| self.plan.links[link].to == to);
-            link.unwrap_or_else(|| panic!("`{name}` is no next hop of `{node}`"))
-        };
-        let allowed: Vec<usize> = next_hops.iter().map(link_to).collect();
+        assert_ne!(self.plan.nodes[from].balance, Balance::PerPacket, "the marks of `{node}` are fixed");
+        let allowed: Vec<usize> = next_hops.iter().map(|to| self.link(from, to)).collect();
         let script = format!("ip -batch - <<'END'\n{}END\n", self.forward_routes(from, &allowed));
         Script::shell(&self.namespace(from), &script)
             .finish()
@@ -159,16 +175,21 @@ impl Lab {
     }
 
     /// Captures the packets that match a pcap filter at a node's uplink: the interface by which the source
-    /// sends its probes, and by which every other node sends its answers. A source with several next hops
-    /// has no such interface: there it captures at all of them.
+    /// sends its probes, and by which every other node sends its answers. Where there are several, it captures at
+    /// all interfaces.
     pub(crate) fn capture(&self, node: &str, filter: &str) -> Capture {
         let index = self.plan.node(node);
-        let uplink = match (self.plan.way_back(index), self.plan.outbound(index).as_slice()) {
-            (Some(link), _) => interface(link),
-            (None, &[link]) => interface(link),
-            (None, _) => "any".to_owned(),
+        let links = if index == self.plan.source { self.plan.outbound(index) } else { self.back(index) };
+        let uplink = match *links {
+            [link] => interface(link),
+            _ => "any".to_owned(),
         };
         Capture::start(self.command(node, "tcpdump"), &uplink, filter)
+    }
+
+    /// The interface by which `node` sends to a next hop.
+    pub(crate) fn interface(&self, node: &str, next_hop: &str) -> String {
+        interface(self.link(self.plan.node(node), next_hop))
     }
 
     /// The names of its namespaces.
@@ -176,11 +197,27 @@ impl Lab {
         (0..self.plan.nodes.len()).map(|node| self.namespace(node)).collect()
     }
 
+    fn link(&self, from: usize, to: &str) -> usize {
+        let next_hop = self.plan.node(to);
+        let mut outbound = self.plan.outbound(from).into_iter();
+        let link = outbound.find(|&link| self.plan.links[link].to == next_hop);
+        link.unwrap_or_else(|| panic!("`{to}` is no next hop of `{}`", self.plan.nodes[from].name))
+    }
+
     fn namespace(&self, node: usize) -> String {
         format!("{}{}", self.prefix, self.plan.nodes[node].name)
     }
 
-    fn set_up(&self, options: Options) {
+    /// The links by which a node sends towards the source.
+    fn back(&self, node: usize) -> Vec<usize> {
+        if self.options.return_ecmp {
+            self.plan.ways_back(node)
+        } else {
+            self.plan.way_back(node).into_iter().collect()
+        }
+    }
+
+    fn set_up(&self) {
         let mut batch: String =
             self.namespaces().iter().map(|namespace| format!("netns add {namespace}\n")).collect();
         for (index, link) in self.plan.links.iter().enumerate() {
@@ -200,152 +237,12 @@ impl Lab {
 
         let scripts: Vec<(&str, Script)> = (self.plan.nodes.iter().enumerate())
             .map(|(index, node)| {
-                let script = format!(
-                    "{}ip -batch - <<'END'\n{}END\n{}",
-                    self.switches(index, options),
-                    self.addresses_and_routes(index),
-                    self.filter(index)
-                );
-                (node.name.as_str(), Script::shell(&self.namespace(index), &script))
+                (node.name.as_str(), Script::shell(&self.namespace(index), &self.script(index)))
             })
             .collect();
         for (node, script) in scripts {
             script.finish().unwrap_or_else(|error| panic!("cannot set up the lab's node `{node}`: {error}"));
         }
-    }
-
-    /// The kernel's switches of a node, as a shell script.
-    fn switches(&self, node: usize, options: Options) -> String {
-        let seed = hash_seed(options.hash_seed, node);
-        let inbound = u8::from(options.mode == Mode::Links);
-        let mut switches = vec![
-            ("ipv4/ip_forward", "1".to_owned()),
-            ("ipv6/conf/all/forwarding", "1".to_owned()),
-            ("ipv4/fib_multipath_hash_policy", "1".to_owned()),
-            ("ipv6/fib_multipath_hash_policy", "1".to_owned()),
-            // Drives both families. Without it all namespaces share one key and balance in step.
-            ("ipv4/fib_multipath_hash_seed", seed.to_string()),
-            // A packet that gets its flow label from the kernel takes the sender's hash of it through every
-            // veth, and all routers balance by that instead of their own.
-            ("ipv6/auto_flowlabels", "0".to_owned()),
-            ("ipv4/icmp_errors_use_inbound_ifaddr", inbound.to_string()),
-        ];
-        if !options.icmp_rate_limit {
-            switches.extend([
-                ("ipv4/icmp_ratelimit", "0".to_owned()),
-                ("ipv4/icmp_msgs_per_sec", "1000000".to_owned()),
-                ("ipv4/icmp_msgs_burst", "1000000".to_owned()),
-                ("ipv6/icmp/ratelimit", "0".to_owned()),
-            ]);
-        }
-        let mut script = String::new();
-        for (name, value) in switches {
-            writeln!(script, "echo {value} >/proc/sys/net/{name}").unwrap();
-        }
-        // By interface as well: they exist already and took over what `default` was.
-        for (name, value) in
-            [("ipv4/conf/*/rp_filter", 0), ("ipv6/conf/*/disable_ipv6", 0), ("ipv6/conf/*/accept_dad", 0)]
-        {
-            writeln!(script, "for file in /proc/sys/net/{name}; do echo {value} >$file; done").unwrap();
-        }
-        script
-    }
-
-    /// Addresses and routes of a node, as lines of `ip -batch`.
-    fn addresses_and_routes(&self, node: usize) -> String {
-        let mut batch = String::from("link set lo up\n");
-        for (index, link) in self.plan.links.iter().enumerate() {
-            if link.from == node || link.to == node {
-                writeln!(batch, "link set {} up", interface(index)).unwrap();
-            }
-        }
-        if self.plan.outbound(node).is_empty() && self.plan.nodes[node].swallow {
-            // A route there has to be, or the kernel says so; the packet filter keeps packets off it.
-            batch.push_str("link add sink type veth peer name drain\nlink set sink up\n");
-            batch.push_str("route add 0.0.0.0/0 dev sink\nroute add ::/0 dev sink\n");
-        }
-        for family in FAMILIES {
-            writeln!(batch, "address add {} dev lo{}", Plan::own(node, family), no_dad(family)).unwrap();
-            for (index, link) in self.plan.links.iter().enumerate() {
-                let (near, far) = (Plan::near(index, family), Plan::far(index, family));
-                let (address, neighbour, mac) = match node {
-                    _ if link.from == node => (near, far, mac(index, 2)),
-                    _ if link.to == node => (far, near, mac(index, 1)),
-                    _ => continue,
-                };
-                let (length, name) = (link_prefix(family), interface(index));
-                writeln!(batch, "address add {address}/{length} dev {name}{}", no_dad(family)).unwrap();
-                // Known from the start, or the first probes of a burst get lost waiting for it.
-                writeln!(batch, "neighbour add {neighbour} lladdr {mac} dev {name}").unwrap();
-            }
-            if let Some(link) = self.plan.way_back(node) {
-                let (source, via) = (Plan::own(self.plan.source, family), Plan::near(link, family));
-                let (dev, own) = (interface(link), Plan::own(node, family));
-                let preferred = match self.mode {
-                    // Without a preferred source the kernel answers from the inbound interface.
-                    Mode::Links if !self.plan.destinations.contains(&node) => String::new(),
-                    _ => format!(" src {own}"),
-                };
-                writeln!(batch, "route add {source} via {via} dev {dev} onlink{preferred}").unwrap();
-            }
-        }
-        batch.push_str(&self.forward_routes(node, &self.plan.outbound(node)));
-        batch
-    }
-
-    /// A node's routes to all destinations over these of its links, as lines of `ip -batch`.
-    fn forward_routes(&self, node: usize, allowed: &[usize]) -> String {
-        let mut batch = String::new();
-        for &destination in self.plan.destinations.iter().filter(|&&destination| destination != node) {
-            let mut links = self.plan.towards(node, destination);
-            links.retain(|link| allowed.contains(link));
-            for family in FAMILIES.into_iter().filter(|_| !links.is_empty()) {
-                write!(batch, "route replace {}", Plan::own(destination, family)).unwrap();
-                if node == self.plan.source {
-                    write!(batch, " src {}", Plan::own(node, family)).unwrap();
-                }
-                for &link in &links {
-                    let (via, dev) = (Plan::far(link, family), interface(link));
-                    match links.len() {
-                        1 => write!(batch, " via {via} dev {dev} onlink").unwrap(),
-                        _ => {
-                            let weight = self.plan.links[link].weight;
-                            write!(batch, " nexthop via {via} dev {dev} weight {weight} onlink").unwrap();
-                        }
-                    }
-                }
-                batch.push('\n');
-            }
-        }
-        batch
-    }
-
-    /// The packet filter of a silent or swallowing node, as a shell script.
-    fn filter(&self, node: usize) -> String {
-        let Node { silent, swallow, .. } = self.plan.nodes[node];
-        if !silent && !swallow {
-            return String::new();
-        }
-        let mut table = String::from("table inet lab {\n");
-        if silent {
-            // Only what answers a probe: neighbour discovery is ICMPv6, too.
-            table.push_str(
-                "chain silent { type filter hook output priority 0;
-                 icmp type { destination-unreachable, time-exceeded, echo-reply } drop;
-                 icmpv6 type { destination-unreachable, time-exceeded, echo-reply } drop;
-                 meta l4proto tcp drop; }\n",
-            );
-        }
-        if swallow {
-            // Behind the check of the TTL, and away from the source only: answers of others pass.
-            let [v4, v6] = FAMILIES.map(|family| Plan::own(self.plan.source, family));
-            writeln!(
-                table,
-                "chain swallow {{ type filter hook forward priority 0; ip daddr != {v4} drop; ip6 daddr != {v6} drop; }}"
-            )
-            .unwrap();
-        }
-        format!("nft -f - <<'END'\n{table}}}\nEND\n")
     }
 }
 
@@ -364,26 +261,4 @@ fn interface(link: usize) -> String {
 fn mac(link: usize, end: u8) -> String {
     let [high, low] = u16::try_from(link).unwrap().to_be_bytes();
     format!("02:00:00:{high:02x}:{low:02x}:{end:02x}")
-}
-
-fn link_prefix(family: Family) -> u8 {
-    match family {
-        Family::V4 => 30,
-        Family::V6 => 64,
-    }
-}
-
-/// IPv6 addresses are to work at once, not after a search for duplicates.
-fn no_dad(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "",
-        Family::V6 => " nodad",
-    }
-}
-
-/// Another seed for every router; 0 would mean the key that all namespaces share.
-fn hash_seed(seed: u32, node: usize) -> u32 {
-    let node = u32::try_from(node).unwrap();
-    let mixed = (seed.wrapping_mul(0x9E37_79B1) ^ node.wrapping_mul(0x85EB_CA6B)).wrapping_mul(0xC2B2_AE35);
-    (mixed ^ (mixed >> 15)).max(1)
 }

@@ -71,11 +71,18 @@ truths! {
     mesh_by_links: "mesh4x4", links, 256 flows, at most 256 reach;
     mesh_by_routers: "mesh4x4", routers, 256 flows, at most 256 reach;
     wide16_by_links: "wide16", links, 256 flows, at most 256 reach;
+    wide16_by_routers: "wide16", routers, 256 flows, at most 256 reach;
+    cascade_by_links: "cascade2x3x4", links, 256 flows, at most 256 reach;
+    cascade_by_routers: "cascade2x3x4", routers, 256 flows, at most 256 reach;
     silent_by_links: "silent", links, 64 flows, at most 64 reach;
     silent_by_routers: "silent", routers, 64 flows, at most 64 reach;
+    silent_hops_by_links: "silent-hops", links, 64 flows, at most 64 reach;
+    silent_hops_by_routers: "silent-hops", routers, 64 flows, at most 64 reach;
     silent_destination_by_routers: "silent-destination", routers, 64 flows, at most 0 reach;
     swallow_by_links: "swallow", links, 64 flows, at most 63 reach;
     swallow_by_routers: "swallow", routers, 64 flows, at most 63 reach;
+    unreachable_by_links: "unreachable", links, 64 flows, at most 63 reach;
+    unreachable_by_routers: "unreachable", routers, 64 flows, at most 63 reach;
     blackhole_by_routers: "blackhole", routers, 16 flows, at most 0 reach;
     loop_by_links: "loop", links, 16 flows, at most 0 reach;
     loop_by_routers: "loop", routers, 16 flows, at most 0 reach;
@@ -155,6 +162,69 @@ fn weights_give_shares() {
         for (share, expected) in shares.into_iter().zip([160, 80, 40, 20]) {
             // Three standard deviations and more.
             assert!(share.abs_diff(expected) < 30, "{shares:?}, {family:?}");
+        }
+    }
+}
+
+/// Each packet of a flow goes its own way, so that neighbours along a flow come from any two branches, and as often as the
+/// weights say.
+#[test]
+fn a_per_packet_balancer_deals_out_the_packets_of_a_flow() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = build("per-packet", Options::routers());
+    for family in FAMILIES {
+        let (observed, truth) = (probe(&lab, "s", lab.destination(family), 64, 8), lab.truth(family));
+        assert_eq!(observed.nodes(), truth.nodes, "{family:?}");
+        let links = observed.links();
+        assert!(
+            links.is_superset(&truth.links) && links.len() > truth.links.len() + 3,
+            "{links:?}, {family:?}"
+        );
+        assert_eq!(observed.reached(), 64, "{family:?}");
+    }
+    let weights = "s -> r1\nr1 -> a weight=3\nr1 -> b\na b -> d\nnode r1 balance=per-packet";
+    let lab = Lab::build(&weights.parse().unwrap(), Options::routers());
+    for family in FAMILIES {
+        let a = lab.address("a", family);
+        let observed = probe(&lab, "s", lab.destination(family), 300, 2);
+        let share = observed.flows.values().filter(|hops| hops.get(&2) == Some(&a)).count();
+        // Five standard deviations and more.
+        assert!(share.abs_diff(225) < 40, "{share} of 300, {family:?}");
+    }
+}
+
+#[test]
+fn a_per_destination_balancer_sends_all_flows_one_way() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = build("per-destination", Options::routers());
+    for family in FAMILIES {
+        let mut ways = BTreeSet::new();
+        for destination in (1..=8).map(|number| lab.address(&format!("d{number}"), family)) {
+            let observed = probe(&lab, "s", destination, 32, 4);
+            assert_eq!(observed.reached(), 32, "{destination}");
+            assert_eq!(observed.nodes().len(), 4, "{destination}: {:?}", observed.nodes());
+            ways.extend(observed.nodes().into_iter().filter(|(ttl, _)| *ttl == 2));
+        }
+        assert!((2..=4).contains(&ways.len()), "{ways:?}");
+    }
+}
+
+/// The truth is that of the way there, whichever ways back there are.
+#[test]
+fn balanced_answers_change_no_truth() {
+    if lab::skipped() {
+        return;
+    }
+    for (name, flows) in [("diamond4", 64), ("mesh4x4", 256), ("unequal", 64)] {
+        let lab = build(name, Options { return_ecmp: true, ..Options::routers() });
+        for family in FAMILIES {
+            let observed = probe(&lab, "s", lab.destination(family), flows, 8);
+            assert_truth(&lab, &observed, family);
+            assert_eq!(observed.reached(), usize::from(flows), "{name}, {family:?}");
         }
     }
 }

@@ -15,4 +15,5 @@ mod exporter;
 mod lab;
 mod lab_tests;
 mod prober;
+mod protocols;
 mod traces;

@@ -148,15 +148,15 @@ fn answers(source: IpAddr) -> UdpSocket {
     socket.into()
 }
 
-/// The source port and the TTL of the probe that an ICMP error quotes.
+/// The source port and the TTL of the probe that an ICMP error quotes: an expired TTL or a closed port.
 fn quoted(packet: &[u8], family: Family) -> Option<(u16, u8)> {
     // Raw IPv4 sockets deliver the IP header, raw IPv6 sockets do not.
     let (errors, icmp, inner_header) = match family {
-        Family::V4 => ([11, 3], packet.get(20..)?, 20),
-        Family::V6 => ([3, 1], packet, 40),
+        Family::V4 => ([[11, 0], [3, 3]], packet.get(20..)?, 20),
+        Family::V6 => ([[3, 0], [1, 4]], packet, 40),
     };
     let udp = icmp.get(8 + inner_header..8 + inner_header + 8)?;
     let field = |at: usize| u16::from_be_bytes([udp[at], udp[at + 1]]);
-    let ours = errors.contains(&icmp[0]) && field(2) == DESTINATION_PORT;
+    let ours = errors.contains(&[icmp[0], icmp[1]]) && field(2) == DESTINATION_PORT;
     ours.then(|| Some((field(0), u8::try_from(field(4)).ok()?.checked_sub(8)?)))?
 }

@@ -15,12 +15,16 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// Runs `trace --format json` at the source of a lab. The seed makes the flows the same in every run.
 pub(crate) fn trace(lab: &Lab, family: Family, options: &[&str]) -> Value {
-    let destination = lab.destination(family).to_string();
+    trace_to(lab, "s", lab.destination(family), options)
+}
+
+/// The same at any node, to any destination.
+pub(crate) fn trace_to(lab: &Lab, node: &str, destination: IpAddr, options: &[&str]) -> Value {
     let output = lab
-        .command("s", PROGRAM)
+        .command(node, PROGRAM)
         .args(["trace", "--strategy", "fixed", "--seed", "1", "--format", "json"])
         .args(options)
-        .arg(destination)
+        .arg(destination.to_string())
         .output()
         .unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
@@ -71,36 +75,68 @@ fn truth(lab: &Lab, family: Family) -> Found {
     Found { nodes, links, silent, silent_links }
 }
 
-/// Traces a lab over both families and compares everything that the ground truth knows.
-fn check(name: &str, options: Options, paths: &str, reached: Reached) {
+/// Traces a lab over both families with each protocol and compares everything that the ground truth knows.
+fn check(name: &str, options: Options, protocols: &[&str], flows: usize, reached: Reached) {
     if lab::skipped() {
         return;
     }
     let lab = Lab::build(&topology(name), options);
-    for family in FAMILIES {
-        let trace = trace(&lab, family, &["--paths", paths]);
-        assert_eq!(found(&trace), truth(&lab, family), "{name}, {family:?}");
-        let known = lab.truth(family);
-        assert_eq!(trace["reached"], reached != Reached::None, "{name}, {family:?}");
-        if reached != Reached::None {
-            let counts = [&trace["paths"], &trace["hops_min"], &trace["hops_max"]]
-                .map(|count| count.as_u64().unwrap());
-            let expected = [u64::try_from(known.paths).unwrap(), known.hops.0.into(), known.hops.1.into()];
-            assert_eq!(counts, expected, "paths and hops of {name}, {family:?}");
+    for (family, protocol) in cases(protocols) {
+        let trace = trace(&lab, family, &["--protocol", protocol, "--paths", &flows.to_string()]);
+        let case = format!("{name}, {protocol}, {family:?}");
+        if protocol == "icmp" && lab.truth(family).paths > 1 {
+            assert_one_path(&trace, &lab, family, &case);
+        } else {
+            assert_truth(&trace, &lab, family, &case);
         }
-        let arrived =
-            trace["flows"].as_array().unwrap().iter().filter(|flow| flow["reached"] == true).count();
-        let asked: usize = paths.parse().unwrap();
+        assert_eq!(trace["reached"], reached != Reached::None, "{case}");
+        let arrived = arrived(&trace);
         match reached {
-            Reached::All => assert_eq!(arrived, asked, "{name}, {family:?}"),
-            Reached::Some => {
-                assert!((1..asked).contains(&arrived), "{arrived} of {asked} of {name}, {family:?}");
-            }
-            Reached::None => assert_eq!(arrived, 0, "{name}, {family:?}"),
+            Reached::All => assert_eq!(arrived, flows, "{case}"),
+            Reached::Some => assert!((1..flows).contains(&arrived), "{arrived} of {flows} of {case}"),
+            Reached::None => assert_eq!(arrived, 0, "{case}"),
         }
         let seconds = trace["duration_seconds"].as_f64().unwrap();
-        assert!(seconds < 3.0, "{name}, {family:?}: {seconds} s");
+        assert!(seconds < 3.0, "{case}: {seconds} s");
     }
+}
+
+/// Both families with each protocol.
+pub(crate) fn cases<'a>(protocols: &'a [&'a str]) -> impl Iterator<Item = (Family, &'a str)> {
+    FAMILIES.into_iter().flat_map(move |family| protocols.iter().map(move |&protocol| (family, protocol)))
+}
+
+/// How many flows reached the destination.
+pub(crate) fn arrived(trace: &Value) -> usize {
+    trace["flows"].as_array().unwrap().iter().filter(|flow| flow["reached"] == true).count()
+}
+
+/// The trace found everything there is, and nothing else.
+pub(crate) fn assert_truth(trace: &Value, lab: &Lab, family: Family, case: &str) {
+    let known = lab.truth(family);
+    assert_eq!(found(trace), truth(lab, family), "{case}");
+    if trace["reached"] == true {
+        let expected = [u64::try_from(known.paths).unwrap(), known.hops.0.into(), known.hops.1.into()];
+        assert_eq!(counts(trace), expected, "paths and hops of {case}");
+    }
+}
+
+/// The trace found one of the ways there are, from end to end. That is all that echo requests can find here: hash policy 1
+/// sees neither checksum nor flow label, so that all of them are one flow.
+pub(crate) fn assert_one_path(trace: &Value, lab: &Lab, family: Family, case: &str) {
+    let (found, truth) = (found(trace), truth(lab, family));
+    let [paths, shortest, longest] = counts(trace);
+    assert_eq!((paths, shortest), (1, longest), "{case}");
+    assert_eq!(trace["flow_paths"], 1, "{case}");
+    let ttls: Vec<u64> = found.nodes.iter().map(|(ttl, _)| u64::from(*ttl)).collect();
+    assert_eq!(ttls, (1..=longest).collect::<Vec<_>>(), "one node a hop: {case}");
+    assert_eq!(found.links.len(), found.nodes.len() - 1, "{case}");
+    assert!(found.nodes.is_subset(&truth.nodes) && found.links.is_subset(&truth.links), "{case}: {found:?}");
+}
+
+/// Paths, hops of the shortest, hops of the longest.
+fn counts(trace: &Value) -> [u64; 3] {
+    [&trace["paths"], &trace["hops_min"], &trace["hops_max"]].map(|count| count.as_u64().unwrap())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,29 +147,114 @@ enum Reached {
 }
 
 macro_rules! traces {
-    ($($test:ident: $topology:literal, $mode:ident, $flows:literal flows, $reached:ident reach;)*) => {
+    ($($test:ident: $topology:literal, $mode:ident, $($protocol:ident)+, $flows:literal flows, $reached:ident reach;)*) => {
         $(#[test]
         fn $test() {
-            check($topology, Options::$mode(), $flows, Reached::$reached);
+            check($topology, Options::$mode(), &[$(stringify!($protocol)),+], $flows, Reached::$reached);
         })*
     };
 }
 
 traces! {
-    line_by_links: "line", links, "16" flows, All reach;
-    line_by_routers: "line", routers, "16" flows, All reach;
-    diamond2_by_links: "diamond2", links, "32" flows, All reach;
-    diamond2_by_routers: "diamond2", routers, "32" flows, All reach;
-    diamond4_by_links: "diamond4", links, "32" flows, All reach;
-    diamond4_by_routers: "diamond4", routers, "32" flows, All reach;
-    three_diamonds_by_links: "three-diamonds", links, "64" flows, All reach;
-    three_diamonds_by_routers: "three-diamonds", routers, "64" flows, All reach;
-    unequal_by_links: "unequal", links, "32" flows, All reach;
-    unequal_by_routers: "unequal", routers, "32" flows, All reach;
-    silent_by_routers: "silent", routers, "32" flows, All reach;
-    swallow_by_routers: "swallow", routers, "32" flows, Some reach;
-    blackhole_by_routers: "blackhole", routers, "8" flows, None reach;
-    mesh_by_routers: "mesh4x4", routers, "128" flows, All reach;
+    line_by_links: "line", links, udp icmp tcp, 16 flows, All reach;
+    line_by_routers: "line", routers, udp icmp tcp, 16 flows, All reach;
+    diamond2_by_links: "diamond2", links, udp, 32 flows, All reach;
+    diamond2_by_routers: "diamond2", routers, udp, 32 flows, All reach;
+    diamond4_by_links: "diamond4", links, udp icmp tcp, 32 flows, All reach;
+    diamond4_by_routers: "diamond4", routers, udp icmp tcp, 32 flows, All reach;
+    three_diamonds_by_links: "three-diamonds", links, udp, 64 flows, All reach;
+    three_diamonds_by_routers: "three-diamonds", routers, udp, 64 flows, All reach;
+    unequal_by_links: "unequal", links, udp, 32 flows, All reach;
+    unequal_by_routers: "unequal", routers, udp tcp, 32 flows, All reach;
+    weights_by_routers: "weights8421", routers, udp, 128 flows, All reach;
+    wide16_by_links: "wide16", links, udp, 128 flows, All reach;
+    wide16_by_routers: "wide16", routers, udp tcp, 128 flows, All reach;
+    cascade_by_routers: "cascade2x3x4", routers, udp, 256 flows, All reach;
+    asymmetric_by_routers: "asymmetric", routers, udp, 256 flows, All reach;
+    mesh_by_routers: "mesh4x4", routers, udp, 128 flows, All reach;
+    silent_by_routers: "silent", routers, udp tcp, 32 flows, All reach;
+    silent_hops_by_links: "silent-hops", links, udp, 64 flows, All reach;
+    silent_hops_by_routers: "silent-hops", routers, udp, 64 flows, All reach;
+    swallow_by_routers: "swallow", routers, udp tcp, 32 flows, Some reach;
+    unreachable_by_links: "unreachable", links, udp, 32 flows, Some reach;
+    unreachable_by_routers: "unreachable", routers, udp tcp, 32 flows, Some reach;
+    blackhole_by_routers: "blackhole", routers, udp icmp tcp, 8 flows, None reach;
+}
+
+/// Which way an answer comes does not change who sent it.
+#[test]
+fn balanced_answers_show_the_same_route() {
+    let options = Options { return_ecmp: true, ..Options::routers() };
+    check("diamond4", options, &["udp", "icmp", "tcp"], 32, Reached::All);
+    check("mesh4x4", options, &["udp"], 128, Reached::All);
+    check("unequal", options, &["udp"], 32, Reached::All);
+}
+
+/// Every way that flows can take is closed.
+#[test]
+fn a_refusal_ends_the_trace_and_is_named() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&"s -> r1 -> r2 -> d\nnode r2 unreachable=13".parse().unwrap(), Options::routers());
+    for (family, protocol) in cases(&["udp", "icmp", "tcp"]) {
+        let trace = trace(&lab, family, &["--protocol", protocol, "--paths", "8"]);
+        assert_truth(&trace, &lab, family, protocol);
+        assert_eq!(trace["stop_reason"], "destination_unreachable", "{protocol}, {family:?}");
+        let code = if family == Family::V4 { 13 } else { 1 };
+        let who = lab.address("r2", family);
+        let expected = format!("{who} said administratively prohibited (ICMP code {code})");
+        assert_eq!(trace["detail"], expected, "{protocol}, {family:?}");
+    }
+}
+
+/// Behind a per-packet balancer only nodes are promised.
+#[test]
+fn nodes_behind_a_per_packet_balancer_are_right() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("per-packet"), Options::routers());
+    for (family, protocol) in cases(&["udp", "icmp", "tcp"]) {
+        let trace = trace(&lab, family, &["--protocol", protocol, "--paths", "32"]);
+        assert_eq!(found(&trace).nodes, lab.truth(family).nodes, "{protocol}, {family:?}");
+        assert_eq!(arrived(&trace), 32, "{protocol}, {family:?}");
+    }
+}
+
+/// Towards one destination all flows are one; towards others they may go another way.
+#[test]
+fn a_per_destination_balancer_has_one_way_for_each_destination() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("per-destination"), Options::routers());
+    for family in FAMILIES {
+        let mut ways = BTreeSet::new();
+        for number in 1..=8 {
+            let destination = format!("d{number}");
+            let trace = trace_to(&lab, "s", lab.address(&destination, family), &["--paths", "16"]);
+            let (found, known) = (found(&trace), lab.truth_to(&destination, family));
+            assert_eq!(counts(&trace), [1, 4, 4], "{destination}");
+            assert_eq!(found.nodes.len(), 4, "{destination}: {found:?}");
+            assert!(found.nodes.is_subset(&known.nodes) && found.links.is_subset(&known.links), "{found:?}");
+            ways.extend(found.nodes.into_iter().filter(|(ttl, _)| *ttl == 2));
+        }
+        assert!(ways.len() > 1, "{ways:?}");
+    }
+}
+
+/// The kernel gives all our packets the same one of its own next hops: half of the truth, but no false one.
+#[test]
+fn a_source_with_several_next_hops_uses_one() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("multihomed"), Options::routers());
+    for (family, protocol) in cases(&["udp", "tcp"]) {
+        let trace = trace(&lab, family, &["--protocol", protocol, "--paths", "32"]);
+        assert_one_path(&trace, &lab, family, protocol);
+    }
 }
 
 #[test]
@@ -217,32 +338,4 @@ fn wire_rtts(lines: &[String]) -> BTreeMap<IpAddr, Vec<f64>> {
         }
     }
     rtts
-}
-
-/// Runs side by side, with the same ports and flows, towards the same destination.
-#[test]
-fn two_processes_with_the_same_ports_do_not_mix_replies() {
-    if lab::skipped() {
-        return;
-    }
-    let lab = Lab::build(&topology("diamond4"), Options::routers());
-    for family in FAMILIES {
-        let destination = lab.destination(family).to_string();
-        let runs: Vec<_> = (0..4)
-            .map(|_| {
-                lab.command("s", PROGRAM)
-                    .args(["trace", "--seed", "1", "--paths", "32", "--format", "json", &destination])
-                    .stdout(std::process::Stdio::piped())
-                    .spawn()
-                    .unwrap()
-            })
-            .collect();
-        for run in runs {
-            let trace: Value = serde_json::from_slice(&run.wait_with_output().unwrap().stdout).unwrap();
-            assert_eq!(found(&trace), truth(&lab, family), "{family:?}");
-            let counts = trace["hops"].as_array().unwrap().iter();
-            let counts: Vec<_> = counts.map(|hop| (&hop["probes_sent"], &hop["replies_received"])).collect();
-            assert!(counts.iter().all(|(sent, received)| sent == received), "{family:?}: {counts:?}");
-        }
-    }
 }

@@ -107,8 +107,6 @@ fn refuses_modules() {
         r#"
         protocol: udpp                => protocol: unknown value `udpp`; allowed are udp, icmp, tcp
         protocol: UDP                 => protocol: unknown value `UDP`; allowed are udp, icmp, tcp
-        protocol: tcp                 => protocol: tcp is not available in this version; allowed is udp
-        protocol: icmp                => protocol: icmp is not available in this version; allowed is udp
         family: ipv4                  => family: unknown value `ipv4`; allowed are any, v4, v6
         strategy: lite                => strategy: unknown value `lite`; allowed are fixed, mda, mda-lite
         strategy: mda                 => strategy: mda is not available in this version; allowed is fixed
@@ -130,6 +128,7 @@ fn refuses_modules() {
         flows: 32084                  => flows: 32084 flows do not fit in the 32083 ports from source_port 33453 on; allowed is 1 to 32083
         source_port: 65530            => source_port: the 6 ports from 65530 on do not hold 16 flows; allowed is 1 to 65520
         flows: 7, source_port: 65530  => flows: 7 flows do not fit in the 6 ports from source_port 65530 on; allowed is 1 to 6
+        flows: 7, source_port: 65530, protocol: icmp => flows: 7 flows do not fit in the 6 ports from source_port 65530 on; allowed is 1 to 6
         source: here                  => source: `here` is no address; {SOURCE}
         source: 224.0.0.1             => source: no packet comes from 224.0.0.1; {SOURCE}
         source: 0.0.0.0               => source: no packet comes from 0.0.0.0; {SOURCE}

@@ -72,10 +72,8 @@ fn shown(family: Family, packet: &[u8]) -> &[u8] {
     }
 }
 
-/// What comes back for a probe of this flow to this port, expiring at the first router or reaching the destination.
-fn answer(family: Family, protocol: Protocol, flow: u16, port: u16, ttl: u8, echo_id: u16) -> Vec<u8> {
-    let topology: Topology = "s -> r1 -> d".parse().unwrap();
-    let mut network = Network::new(&topology, family, 1);
+/// A probe as it goes out.
+fn probe(network: &Network, protocol: Protocol, flow: u16, port: u16, ttl: u8, echo_id: u16) -> Vec<u8> {
     let template = Template {
         source: network.source(),
         destination: network.destination(),
@@ -88,6 +86,14 @@ fn answer(family: Family, protocol: Protocol, flow: u16, port: u16, ttl: u8, ech
     let mut packet = Vec::new();
     let identity = Identity { ident: 77, tag: 0x0102_0304, echo_id };
     wire::encode(&template, FlowId(flow), Ttl::new(ttl).unwrap(), identity, &mut packet).unwrap();
+    packet
+}
+
+/// What comes back for a probe of this flow to this port, expiring at the first router or reaching the destination.
+fn answer(family: Family, protocol: Protocol, flow: u16, port: u16, ttl: u8, echo_id: u16) -> Vec<u8> {
+    let topology: Topology = "s -> r1 -> d".parse().unwrap();
+    let mut network = Network::new(&topology, family, 1);
+    let packet = probe(&network, protocol, flow, port, ttl, echo_id);
     network.send(Time::ZERO, &packet);
     network.poll_delivery(Time::ZERO + Duration::from_secs(1)).unwrap().packet
 }
@@ -123,6 +129,24 @@ fn only_what_could_be_ours_passes() {
                     "{family:?} {protocol} {source_port} to {port}, id {echo_id}, TTL {ttl}"
                 );
             }
+        }
+    }
+}
+
+/// On loopback the sockets see what we send, and the reset with which the kernel answers a SYN-ACK that it did not ask for.
+#[test]
+fn our_own_packets_are_dropped() {
+    let wanted =
+        Wanted { first_source_port: 33_453, destination_ports: BTreeSet::from([33_452, 443]), echo_id: 99 };
+    for family in [Family::V4, Family::V6] {
+        let network = Network::new(&"s -> d".parse().unwrap(), family, 1);
+        let echo_request = probe(&network, Protocol::Icmp, 40_000, 0, 1, 99);
+        assert!(!accepts(&icmp_program(family, &wanted), shown(family, &echo_request)), "{family:?}");
+        let mut segment = probe(&network, Protocol::Tcp, 40_000, 443, 1, 99);
+        let flags = segment.len() - 7;
+        for (name, value) in [("SYN", 0x02), ("RST", 0x04)] {
+            segment[flags] = value;
+            assert!(!accepts(&tcp_program(family, &wanted), shown(family, &segment)), "{name} {family:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use traceflow_exporter::{
     flow::Family,
-    simulation::topology::{Attributes, Topology},
+    simulation::topology::{Attributes, Balance, Topology},
 };
 
 /// A namespace: the source, a router, or a destination.
@@ -19,6 +19,17 @@ pub(crate) struct Node {
     pub(crate) silent: bool,
     /// Answers, but forwards nothing towards the destination.
     pub(crate) swallow: bool,
+    /// Answers what it should forward towards the destination with "administratively prohibited".
+    pub(crate) refuse: bool,
+    /// What its choice of the next hop depends on.
+    pub(crate) balance: Balance,
+}
+
+impl Node {
+    /// Whether anything passes it towards the destination.
+    pub(crate) fn forwards(&self) -> bool {
+        !self.swallow && !self.refuse
+    }
 }
 
 /// A veth pair, directed from the source towards the destination.
@@ -38,12 +49,17 @@ pub(crate) struct Plan {
     /// For every node but the source the link to its first predecessor: the way answers take. It is the tree
     /// of a breadth-first walk in the order of the file, so the way back is single, shortest and without loops.
     way_back: Vec<Option<usize>>,
+    /// For every node how far it is from the source, in links; `None` where nothing leads from there.
+    distance: Vec<Option<u16>>,
 }
+
+/// The code of ICMP's "communication administratively prohibited", the one refusal that exists in both families.
+const PROHIBITED: u8 = 13;
 
 impl Plan {
     /// # Panics
-    /// When the topology asks for what the kernel lab cannot do: a fault other than `silent` and `swallow`, a
-    /// weight above 256, a script, or more than 4096 nodes.
+    /// When the topology asks for what the kernel lab cannot do: a weight above 256, a script, more than 4096 nodes,
+    /// or an attribute of a node other than `silent`, `swallow`, `unreachable=13` and `balance=`.
     pub(crate) fn new(topology: &Topology) -> Self {
         assert!(topology.nodes().len() <= 0x1000, "the address plan holds 4096 nodes");
         assert!(topology.edges().len() <= 0x10000, "the address plan holds 65536 links");
@@ -57,16 +73,22 @@ impl Plan {
         assert!(links.iter().all(|link| link.weight <= 256), "a kernel's next hop has a weight of 1 to 256");
         let nodes = (topology.nodes().iter().enumerate())
             .map(|(index, node)| {
-                let Attributes { silent, swallow, .. } = node.attributes;
-                let known = Attributes { silent, swallow, ..Attributes::default() };
+                let Attributes { silent, swallow, balance, unreachable, .. } = node.attributes;
+                let unreachable = unreachable.filter(|&code| code == PROHIBITED);
+                let known = Attributes { silent, swallow, balance, unreachable, ..Attributes::default() };
                 assert_eq!(node.attributes, known, "the kernel lab cannot make `{}` behave so", node.name);
+                assert!(
+                    balance == Balance::PerFlow || index != source,
+                    "the source sends as its kernel will, not per packet or per destination"
+                );
                 let leads_on = links.iter().any(|link| link.from == index);
                 let swallow = swallow || (!leads_on && !destinations.contains(&index));
-                Node { name: node.name.clone(), silent, swallow }
+                let refuse = unreachable.is_some();
+                Node { name: node.name.clone(), silent, swallow, refuse, balance }
             })
             .collect();
-        let way_back = way_back(topology.nodes().len(), &links, source);
-        Self { nodes, links, source, destinations, way_back }
+        let (way_back, distance) = way_back(topology.nodes().len(), &links, source);
+        Self { nodes, links, source, destinations, way_back, distance }
     }
 
     pub(crate) fn node(&self, name: &str) -> usize {
@@ -111,6 +133,15 @@ impl Plan {
         self.way_back[node]
     }
 
+    /// All links by which `node` can send towards the source: those from nodes nearer to it, so that there is no
+    /// loop whichever a packet takes.
+    pub(crate) fn ways_back(&self, node: usize) -> Vec<usize> {
+        let nearer = |link: &Link| {
+            link.to == node && self.distance[link.from].is_some_and(|far| Some(far) < self.distance[node])
+        };
+        (0..self.links.len()).filter(|&link| nearer(&self.links[link])).collect()
+    }
+
     /// The address of a link's end at the side of the source: 10.0.LINK.1 or fd00:0:0:LINK::1.
     pub(crate) fn near(link: usize, family: Family) -> IpAddr {
         link_address(link, family, 1)
@@ -141,16 +172,19 @@ fn link_address(link: usize, family: Family, end: u8) -> IpAddr {
     }
 }
 
-fn way_back(nodes: usize, links: &[Link], source: usize) -> Vec<Option<usize>> {
-    let mut way_back = vec![None; nodes];
+/// The links of a breadth-first walk, and the distances it found.
+fn way_back(nodes: usize, links: &[Link], source: usize) -> (Vec<Option<usize>>, Vec<Option<u16>>) {
+    let (mut way_back, mut distance) = (vec![None; nodes], vec![None; nodes]);
+    distance[source] = Some(0);
     let mut queue = VecDeque::from([source]);
     while let Some(node) = queue.pop_front() {
         for (index, link) in links.iter().enumerate().filter(|(_, link)| link.from == node) {
-            if link.to != source && way_back[link.to].is_none() {
+            if distance[link.to].is_none() {
                 way_back[link.to] = Some(index);
+                distance[link.to] = distance[node].map(|far| far + 1);
                 queue.push_back(link.to);
             }
         }
     }
-    way_back
+    (way_back, distance)
 }

@@ -15,6 +15,9 @@ use super::{Mode, plan::Plan};
 const MAX_TTL: u8 = 30;
 
 /// What a trace from the source to the destination finds when it misses nothing.
+///
+/// Every next hop counts as one that flows take. Of those of a per-destination balancer they take one, so that a
+/// trace finds a part of this; behind a per-packet balancer a trace finds more links than packets take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Truth {
     /// Every TTL at which an address answers. The destination is among them.
@@ -104,7 +107,7 @@ fn walk(plan: &Plan, mode: Mode, family: Family, target: usize) -> (BTreeSet<See
         for (node, seen) in layer {
             let here = seen.clone().map(|seen| links.entry((ttl, seen)).or_default());
             let mut successors = BTreeSet::new();
-            if node != target && !plan.nodes[node].swallow {
+            if node != target && plan.nodes[node].forwards() {
                 for link in plan.towards(node, target) {
                     let to = plan.links[link].to;
                     let answer = match mode {
@@ -136,7 +139,7 @@ mod tests {
     fn counts_are_those_of_a_pencil() {
         type Counts = (usize, usize, usize, usize, u128, (u8, u8));
         // Topology, mode, nodes, links, silent nodes, links of silent nodes, paths, hops.
-        let cases: [(&str, Mode, Counts); 15] = [
+        let cases: [(&str, Mode, Counts); 19] = [
             ("line", Mode::Links, (6, 5, 0, 0, 1, (6, 6))),
             ("diamond4", Mode::Routers, (1 + 3 * 4 + 2, 4 * 4 + 1, 0, 0, 4, (6, 6))),
             // The convergence has four inbound links and is four nodes; only the destination is one.
@@ -154,6 +157,11 @@ mod tests {
             ("blackhole", Mode::Routers, (3, 2, 0, 0, 0, (0, 0))),
             ("loop", Mode::Routers, (30, 29, 0, 0, 0, (0, 0))),
             ("cascade2x3x4", Mode::Routers, (1 + 2 + 6 + 24 + 2, 2 + 6 + 24 + 24 + 1, 0, 0, 24, (6, 6))),
+            ("asymmetric", Mode::Routers, (1 + 3 + 11 + 2, 3 + 11 + 11 + 1, 0, 0, 11, (5, 5))),
+            ("unreachable", Mode::Routers, (5, 2 + 1 + 1, 0, 0, 1, (4, 4))),
+            ("per-packet", Mode::Routers, (2 + 3 + 3 + 3, 1 + 3 + 3 + 3 + 2, 0, 0, 3, (7, 7))),
+            // Silent nodes behind silent nodes: m is three of them, c1 one behind each of those.
+            ("silent-hops", Mode::Routers, (1 + 2 + 2 + 1 + 2, 2 + 1 + 2, 8, 9, 6, (7, 7))),
         ];
         for (name, mode, expected) in cases {
             for family in [Family::V4, Family::V6] {
