@@ -4,7 +4,7 @@ CARGO ?= cargo
 PROGRAM := target/release/traceflow_exporter
 export TRACEFLOW_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: run build test tools check unit lab clean
+.PHONY: run build test tools check unit lab accuracy clean
 
 run: build
 	$(PROGRAM) --config.file=config.example.yaml
@@ -30,6 +30,10 @@ unit:
 # Only the tests on network namespaces.
 lab:
 	$(CARGO) test --locked --test kernel
+
+# Long campaigns over simulated networks: prints the tables of docs/accuracy.md. Takes about an hour on two cores.
+accuracy:
+	$(CARGO) test --locked --release --test accuracy -- --ignored --nocapture tables
 
 clean:
 	$(CARGO) clean

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What this version can do. A release that can do more widens this list and changes nothing else.
-const STRATEGIES: &[Strategy] = &[Strategy::Fixed];
+const STRATEGIES: &[Strategy] = &Strategy::ALL;
 
 /// What is wrong with the value at the end of a path.
 #[derive(Debug)]
