@@ -18,7 +18,7 @@ use prometheus::{core::Collector, process_collector::ProcessCollector};
 
 pub use self::exposition::CONTENT_TYPE;
 use self::{exposition::Exposition, target::Target};
-use crate::{network::Counters, store::Store};
+use crate::{counters::Counters, store::Store};
 
 /// All that one scrape shows.
 #[derive(Clone, Copy, Debug)]

@@ -23,8 +23,8 @@ pub use self::{
     server::serve,
 };
 use crate::{
+    counters::Counters,
     metrics::{self, Limits, Process, Reload, Scrape},
-    network::Counters,
     store::Store,
 };
 
