@@ -3,6 +3,7 @@
 //! Knows the names, labels and meanings of the metrics (docs/metrics.md) and how many series a target may have. Knows nothing
 //! of sockets, of HTTP, or of the time: whatever is shown was put into the snapshots by others.
 
+mod detail;
 mod engine;
 mod exposition;
 mod hop;
