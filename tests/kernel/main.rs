@@ -14,5 +14,6 @@
 mod exporter;
 mod lab;
 mod lab_tests;
+mod network_tests;
 mod prober;
 mod traces;
