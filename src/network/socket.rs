@@ -192,6 +192,9 @@ impl Sender {
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let socket = self.v6.as_ref().ok_or_else(|| io::Error::from(Errno::EAFNOSUPPORT))?;
+                // Linux holds to an interface only where no source is said (ip6_route_output_flags); with both it would
+                // choose among the next hops of all interfaces.
+                let source = if interface.is_some() { Ipv6Addr::UNSPECIFIED } else { source };
                 let info = nix::libc::in6_pktinfo {
                     ipi6_addr: nix::libc::in6_addr { s6_addr: source.octets() },
                     ipi6_ifindex: index,
