@@ -6,7 +6,7 @@ mod log;
 mod serve;
 mod trace;
 
-use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, fmt, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -77,7 +77,7 @@ enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum ExitError {
     /// The arguments are wrong, or ask for help or the version.
-    #[error(transparent)]
+    #[error("{}", one_line(.0))]
     Arguments(#[from] clap::Error),
     /// The arguments contradict each other or the machine.
     #[error("{0}")]
@@ -91,17 +91,22 @@ pub enum ExitError {
 }
 
 impl ExitError {
+    /// A failure at run time.
+    fn failed(error: impl fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+
     /// Says on standard error what is wrong, in one line, and yields the exit code: 1 for a failure at run time, 2 for bad
     /// usage or a bad configuration, 0 for help and version.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         match self {
-            Self::Arguments(error) => {
-                // Help and version go to standard output. There is nobody to tell where printing fails.
+            // Help and version go to standard output. There is nobody to tell where printing fails.
+            Self::Arguments(error) if !error.use_stderr() => {
                 let _ = error.print();
-                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+                ExitCode::SUCCESS
             }
-            Self::Usage(_) | Self::Config(_) => {
+            Self::Arguments(_) | Self::Usage(_) | Self::Config(_) => {
                 complain(self);
                 ExitCode::from(2)
             }
@@ -111,6 +116,23 @@ impl ExitError {
             }
         }
     }
+}
+
+/// What is wrong with the arguments: what clap says over several lines, without the usage.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let paragraphs = text.split("\n\n").map(|paragraph| {
+        let words: Vec<_> = paragraph.split_whitespace().collect();
+        words.join(" ")
+    });
+    let told: Vec<_> = paragraphs
+        .filter(|paragraph| {
+            let is_hint = paragraph.starts_with("Usage:") || paragraph.starts_with("For more information");
+            !is_hint && !paragraph.is_empty()
+        })
+        .collect();
+    told.join("; ")
 }
 
 fn complain(error: &ExitError) {
@@ -180,5 +202,34 @@ mod tests {
         for line in cases {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn bad_usage_is_told_in_one_line_before_anything_is_opened() {
+        let cases = [
+            ("--config.fil=a", "unexpected argument '--config.fil' found; tip: "),
+            ("trace", "the following required arguments were not provided: <HOST>"),
+            ("trace --max-ttl 256 h", "invalid value '256' for '--max-ttl <TTL>': allowed is 1 to 255"),
+            ("trace --format pdf h", "invalid value 'pdf' for '--format <FORMAT>' [possible values: "),
+            ("trace -4 -6 h", "the argument '-4' cannot be used with '-6'"),
+            ("--web.listen-address=foo", "`foo` is no address to listen on; write HOST:PORT"),
+            ("--web.telemetry-path=metrics", "--web.telemetry-path: `metrics` is no path; allowed is"),
+            ("--web.telemetry-path=/a?b", "--web.telemetry-path: `/a?b` is no path; allowed is"),
+            ("trace --first-ttl 9 --max-ttl 5 h", "--first-ttl: 9 is above max_ttl, which is 5; allowed is"),
+            ("trace --source 192.0.2.1 -6 h", "--source: 192.0.2.1 does not fit family v6; allowed is"),
+            ("trace --source-port 65530 --paths 100 h", "--paths: 100 flows do not fit in the 6 ports from"),
+            ("trace --source-port 65530 h", "--source-port: the 6 ports from 65530 on do not hold 16 flows"),
+        ];
+        for (arguments, expected) in cases {
+            let line = format!("traceflow_exporter --config.file=/nonexistent {arguments}");
+            let line =
+                if arguments.starts_with("trace") { format!("traceflow_exporter {arguments}") } else { line };
+            let error = run(line.split(' ').map(OsString::from)).unwrap_err();
+            let text = error.to_string();
+            assert!(text.starts_with(expected) && !text.contains('\n'), "{arguments}: {text}");
+            assert_eq!(error.report(), ExitCode::from(2), "{arguments}");
+        }
+        let help = run(["traceflow_exporter", "--help"].map(OsString::from)).unwrap_err();
+        assert_eq!(help.report(), ExitCode::SUCCESS);
     }
 }

@@ -4,6 +4,7 @@
 //! given: what stands here is what the operator wrote, known to make sense.
 
 mod allow;
+mod consistency;
 mod duration;
 mod error;
 mod field;
@@ -25,6 +26,7 @@ use std::{
 
 pub use self::{
     allow::{Allow, NamePattern, Network},
+    consistency::ModuleFault,
     duration::{format_duration, parse_duration},
     error::ConfigError,
     name::{FileGlob, Host, HostName, ModuleName, TargetName},
@@ -192,6 +194,15 @@ pub struct Module {
     pub pps: u32,
     /// Packets that may go out at once: 1 to 100,000.
     pub burst: u32,
+}
+
+impl Module {
+    /// The family whose addresses are traced: that of `source` where there is one, since no packet leads from one family to
+    /// the other.
+    #[must_use]
+    pub fn traced_family(&self) -> FamilyChoice {
+        self.source.map_or(self.family, |source| Family::of(source).into())
+    }
 }
 
 impl Default for Module {

@@ -3,6 +3,7 @@
 //! Knows the names, labels and meanings of the metrics (docs/metrics.md) and how many series a target may have. Knows nothing
 //! of sockets, of HTTP, or of the time: whatever is shown was put into the snapshots by others.
 
+mod detail;
 mod engine;
 mod exposition;
 mod hop;
@@ -18,7 +19,7 @@ use prometheus::{core::Collector, process_collector::ProcessCollector};
 
 pub use self::exposition::CONTENT_TYPE;
 use self::{exposition::Exposition, target::Target};
-use crate::{network::Counters, store::Store};
+use crate::{counters::Counters, store::Store};
 
 /// All that one scrape shows.
 #[derive(Clone, Copy, Debug)]

@@ -18,6 +18,8 @@ pub struct Monitor {
     target: Arc<Target>,
     seed: u64,
     address: Option<IpAddr>,
+    /// Destination and source of the last trace.
+    ends: Option<(IpAddr, IpAddr)>,
     counters: TargetCounters,
     last_round: Option<LastRound>,
 }
@@ -27,7 +29,14 @@ impl Monitor {
     #[must_use]
     pub fn new(target: Arc<Target>) -> Self {
         let seed = FlowSequence::seed_of(target.name.as_str());
-        Self { target, seed, address: None, counters: TargetCounters::default(), last_round: None }
+        Self {
+            target,
+            seed,
+            address: None,
+            ends: None,
+            counters: TargetCounters::default(),
+            last_round: None,
+        }
     }
 
     /// The target.
@@ -81,6 +90,10 @@ impl Monitor {
     }
 
     fn count(&mut self, trace: &Trace) {
+        let ends = (trace.destination, trace.source);
+        if self.ends.replace(ends).is_some_and(|before| before != ends) {
+            self.counters.address_changes += 1;
+        }
         if trace.stop_reason == StopReason::SendFailed {
             self.counters.rounds_failed += 1;
         }
@@ -94,6 +107,36 @@ impl Monitor {
         self.counters.destination.received += u64::try_from(arrivals.rtts.len()).unwrap_or(u64::MAX);
         for &rtt in &arrivals.rtts {
             self.counters.rtt.observe(rtt);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Config, render::sample};
+
+    #[test]
+    fn a_change_of_either_end_is_counted_once() {
+        let config = Config::parse("test", "targets: [{ name: a, host: www.example.net }]").unwrap();
+        let mut monitor = Monitor::new(Arc::new(config.targets[0].clone()));
+        let cases = [
+            ("first", Ok(("192.0.2.9", "192.0.2.1")), 0),
+            ("same", Ok(("192.0.2.9", "192.0.2.1")), 0),
+            ("destination", Ok(("192.0.2.8", "192.0.2.1")), 1),
+            ("source", Ok(("192.0.2.8", "192.0.2.2")), 2),
+            ("no answer", Err("no route"), 2),
+            ("same after that", Ok(("192.0.2.8", "192.0.2.2")), 2),
+            ("both", Ok(("2001:db8::9", "2001:db8::1")), 3),
+        ];
+        for (name, ends, expected) in cases {
+            let outcome = ends.map_err(ToOwned::to_owned).map(|(destination, source)| Trace {
+                destination: destination.parse().unwrap(),
+                source: source.parse().unwrap(),
+                ..sample::diamond()
+            });
+            monitor.absorb(sample::STARTED, Duration::ZERO, outcome);
+            assert_eq!(monitor.snapshot().counters.address_changes, expected, "{name}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The driver: the only code that owns sockets and reads the clock.
 //!
-//! One task serves all traces: it sends what the exchange wants sent, reads what the kernel has, and sleeps until the
-//! next deadline. Everyone else holds a [`Network`], which is a handle to it.
+//! One task serves all traces: it reads what the kernel has, sends what the exchange wants sent, and sleeps until the next
+//! deadline. Nothing is called silent before everything that had arrived was read. Everyone else holds a [`Network`], which is a handle to it.
 
+mod agenda;
 pub mod clock;
 mod demux;
 pub mod exchange;
@@ -16,12 +17,16 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
 use nix::errno::Errno;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::TryRecvError},
+        oneshot,
+    },
     task::JoinHandle,
 };
 
@@ -31,13 +36,13 @@ use self::{
     socket::{Receiver, Sender},
 };
 pub use self::{
-    demux::{Discard, echo_id},
-    exchange::Counters,
+    demux::echo_id,
     filter::Wanted,
     socket::{SocketError, Sockets, interface_index, source_towards},
 };
 use crate::{
-    flow::Family,
+    counters::Counters,
+    flow::{Family, Protocol},
     probe::Template,
     time::Time,
     trace::Trace,
@@ -46,6 +51,12 @@ use crate::{
 
 /// Packets sent before the sockets are looked at again, so that a long queue does not let replies pile up.
 const SEND_BATCH: usize = 32;
+/// Batches read from one socket before anything else is done: more than arrive while the rest is done.
+const READ_BATCHES: usize = 32;
+/// How long to wait when a socket cannot be read, so that an error that stays does not take the whole processor.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+/// How often to complain that a socket cannot be read.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 /// How long to wait when the kernel has no room for another packet.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 /// Sleep when nothing is due: commands and replies wake the driver anyway.
@@ -79,7 +90,6 @@ pub struct Network {
 enum Command {
     Start { ticket: u64, request: Box<Request>, result: oneshot::Sender<Trace> },
     Stop { ticket: u64 },
-    SetMaxPps(u32),
 }
 
 impl Network {
@@ -105,7 +115,10 @@ impl Network {
             inbox,
             counters: Arc::clone(&counters),
             waiting: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             busy_until: Time::ZERO,
+            deaf_until: Time::ZERO,
+            complaint: Complaint::default(),
         };
         let network = Self { commands, counters, next_ticket: Arc::new(AtomicU64::new(0)) };
         Ok((network, tokio::spawn(driver.run())))
@@ -122,12 +135,6 @@ impl Network {
         self.commands.send(start).map_err(|_| Stopped)?;
         let _guard = StopOnDrop { ticket, commands: &self.commands };
         answer.await.map_err(|_| Stopped)
-    }
-
-    /// Changes the bound on all traces together.
-    pub fn set_max_pps(&self, max_pps: u32) {
-        // A driver that has ended sends nothing anyway.
-        let _ = self.commands.send(Command::SetMaxPps(max_pps));
     }
 
     /// What happened so far.
@@ -157,24 +164,44 @@ struct Driver {
     inbox: mpsc::UnboundedReceiver<Command>,
     counters: Arc<Mutex<Counters>>,
     waiting: BTreeMap<RoundId, (u64, oneshot::Sender<Trace>)>,
+    tickets: BTreeMap<u64, RoundId>,
     busy_until: Time,
+    /// Until when not to look at the sockets: one cannot be read.
+    deaf_until: Time,
+    complaint: Complaint,
+}
+
+/// Errors in reading since the last complaint.
+#[derive(Debug, Default)]
+struct Complaint {
+    errors: u64,
+    last: Option<Time>,
 }
 
 impl Driver {
     async fn run(mut self) {
         loop {
+            let heard = self.receive();
+            self.exchange.handle_timeout(heard);
+            loop {
+                match self.inbox.try_recv() {
+                    Ok(command) => self.obey(command),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
             self.send();
             self.deliver();
-            let deadline = self.deadline();
+            let wake = self.clock.instant(self.deadline());
+            let deaf = self.clock.now() < self.deaf_until;
             tokio::select! {
                 command = self.inbox.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
-                index = readable(&self.receivers) => self.receive(index),
-                () = tokio::time::sleep_until(self.clock.instant(deadline)) => {}
+                () = readable(&self.receivers), if !deaf => {}
+                () = tokio::time::sleep_until(wake) => {}
             }
-            self.exchange.handle_timeout(self.clock.now());
         }
     }
 
@@ -185,15 +212,14 @@ impl Driver {
                 let Request { template, interface, settings } = *request;
                 let id = self.exchange.start(now, template, interface, settings);
                 self.waiting.insert(id, (ticket, result));
+                self.tickets.insert(ticket, id);
             }
             Command::Stop { ticket } => {
-                let id = self.waiting.iter().find(|(_, (held, _))| *held == ticket).map(|(&id, _)| id);
-                if let Some(id) = id {
+                if let Some(id) = self.tickets.remove(&ticket) {
                     self.waiting.remove(&id);
                     self.exchange.stop(id);
                 }
             }
-            Command::SetMaxPps(max_pps) => self.exchange.set_max_pps(max_pps, now),
         }
     }
 
@@ -206,7 +232,12 @@ impl Driver {
             let Some(transmit) = self.exchange.poll_transmit(now) else {
                 return;
             };
-            let sent = self.sender.send(self.exchange.packet(), transmit.destination, transmit.interface);
+            let sent = self.sender.send(
+                self.exchange.packet(),
+                transmit.source,
+                transmit.destination,
+                transmit.interface,
+            );
             let Err(error) = sent else { continue };
             let failure = match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR) => {
@@ -219,36 +250,58 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self, index: usize) {
-        let Some(receiver) = self.receivers.get_mut(index) else {
-            return;
-        };
-        let (family, protocol) = (receiver.family, receiver.protocol);
-        let arrivals = self.clock.arrivals();
-        let exchange = &mut self.exchange;
-        let read = receiver.read(|message| {
-            let datagram = match (family, message.from) {
-                (Family::V4, _) => Datagram::V4(message.bytes),
-                (Family::V6, Some(std::net::IpAddr::V6(from))) => {
-                    Datagram::V6 { from, protocol, message: message.bytes }
+    /// Takes in what the sockets have. Returns up to when everything that arrived was taken in: now, or where a socket holds
+    /// more than is read at once, the arrival of the last message read from it.
+    fn receive(&mut self) -> Time {
+        let mut heard = self.clock.now();
+        if heard < self.deaf_until {
+            return heard;
+        }
+        let mut dropped = 0;
+        for receiver in &mut self.receivers {
+            let (family, protocol) = (receiver.family, receiver.protocol);
+            let (exchange, clock) = (&mut self.exchange, &mut self.clock);
+            let mut last = None;
+            let mut is_empty = false;
+            for _ in 0..READ_BATCHES {
+                let arrivals = clock.arrivals();
+                let read = receiver.read(|message| {
+                    let arrived = arrivals.at(message.stamp);
+                    last = Some(arrived);
+                    let datagram = match (family, message.from) {
+                        (Family::V4, _) => Datagram::V4(message.bytes),
+                        (Family::V6, Some(std::net::IpAddr::V6(from))) => {
+                            Datagram::V6 { from, protocol, message: message.bytes }
+                        }
+                        (Family::V6, _) => return,
+                    };
+                    exchange.handle_datagram(arrivals.read_at(), arrived, datagram);
+                });
+                match read {
+                    Ok(overflow) => dropped += u64::from(overflow),
+                    Err(error) => {
+                        is_empty = true;
+                        if error.kind() != io::ErrorKind::WouldBlock {
+                            self.deaf_until = clock.now() + ERROR_PAUSE;
+                            self.complaint.about(clock.now(), &error, family, protocol);
+                        }
+                        break;
+                    }
                 }
-                (Family::V6, _) => return,
-            };
-            exchange.handle_datagram(arrivals.read_at(), arrivals.at(message.stamp), datagram);
-        });
-        match read {
-            Ok((_, dropped)) => self.exchange.handle_receive_drops(dropped.into()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => {
-                tracing::warn!(%error, family = family.label(), protocol = protocol.name(), "cannot receive");
+            }
+            if !is_empty {
+                heard = heard.min(last.unwrap_or(heard));
             }
         }
+        self.exchange.handle_receive_drops(dropped);
+        heard
     }
 
     /// Hands finished traces to those who wait for them, and publishes the counters.
     fn deliver(&mut self) {
         while let Some((id, trace)) = self.exchange.poll_finished() {
-            if let Some((_, result)) = self.waiting.remove(&id) {
+            if let Some((ticket, result)) = self.waiting.remove(&id) {
+                self.tickets.remove(&ticket);
                 // Whoever asked may be gone.
                 let _ = result.send(trace);
             }
@@ -259,24 +312,34 @@ impl Driver {
         }
     }
 
-    fn deadline(&mut self) -> Time {
+    fn deadline(&self) -> Time {
         let now = self.clock.now();
         let due = self.exchange.poll_timeout().unwrap_or(now + IDLE);
+        let due = if now < self.deaf_until { due.min(self.deaf_until) } else { due };
         due.max(self.busy_until)
     }
 }
 
-/// Waits until one of the sockets has something; its index.
-async fn readable(receivers: &[Receiver]) -> usize {
-    std::future::poll_fn(|context| {
-        for (index, receiver) in receivers.iter().enumerate() {
-            if receiver.poll_readable(context).is_ready() {
-                return std::task::Poll::Ready(index);
-            }
+impl Complaint {
+    /// Says that a socket cannot be read, but not too often.
+    fn about(&mut self, now: Time, error: &io::Error, family: Family, protocol: Protocol) {
+        self.errors += 1;
+        if self.last.is_none_or(|last| now.since(last) >= COMPLAINT_PAUSE) {
+            let (family, protocol, errors) = (family.label(), protocol.name(), self.errors);
+            tracing::warn!(%error, family, protocol, errors, "cannot receive");
+            *self = Self { errors: 0, last: Some(now) };
         }
-        std::task::Poll::Pending
+    }
+}
+
+/// Waits until one of the sockets has something.
+async fn readable(receivers: &[Receiver]) {
+    std::future::poll_fn(|context| {
+        // All are asked, so that each wakes the task.
+        let ready = receivers.iter().filter(|receiver| receiver.poll_readable(context).is_ready()).count();
+        if ready > 0 { Poll::Ready(()) } else { Poll::Pending }
     })
-    .await
+    .await;
 }
 
 /// Random bytes that tell this process's packets from those of all others.

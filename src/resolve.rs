@@ -1,18 +1,25 @@
 //! From a host to the address that is traced.
 //!
 //! Asks the system's resolver, whose order is that of RFC 6724, and stays with an address while it is in the answer: a
-//! name with several addresses is no route that changes every minute.
+//! name with several addresses is no route that changes every minute. A resolver that gives no answer at all is no reason to
+//! stop tracing the address that a name had: only an answer without it is.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, ToSocketAddrs as _},
+    sync::Arc,
     time::Duration,
 };
+
+use tokio::sync::Semaphore;
 
 use crate::{
     config::{FamilyChoice, Host},
     flow::Family,
 };
 
+/// Lookups at the same time. Each holds a thread until the system's resolver lets go of it, which can be long after nobody
+/// waits any more; the threads that make web pages come from the same pool of 512.
+const LOOKUPS: usize = 64;
 /// How long the resolver may take: longer than its own time-out for one server that does not answer.
 const PATIENCE: Duration = Duration::from_secs(12);
 
@@ -53,33 +60,110 @@ pub enum ResolveError {
     },
 }
 
-/// The address of a host: `keep` while it is among the answers, otherwise the first of the family.
-///
-/// # Errors
-/// When there is none, or it is not the address of one host.
-pub async fn resolve(
+impl ResolveError {
+    /// Whether the resolver failed, so that nothing is known of what the name means now. False where it answered.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::Failed { reason, .. } => !is_answer(reason),
+            Self::Slow { .. } => true,
+            Self::NoAddress { .. } | Self::NotOneHost { .. } => false,
+        }
+    }
+}
+
+/// An address to trace.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The address.
+    pub address: IpAddr,
+    /// Why the resolver could not be asked, where the address is the one that the name had before.
+    pub trouble: Option<ResolveError>,
+}
+
+/// Asks the system's resolver, with a bound on how often at once. All clones share it.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    lookups: Arc<Semaphore>,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self { lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+    }
+}
+
+impl Resolver {
+    /// The address of a host: `keep` while it is among the answers or the resolver is in trouble, otherwise the first of the
+    /// family.
+    ///
+    /// # Errors
+    /// When there is none, or it is not the address of one host.
+    pub async fn resolve(
+        &self,
+        host: &Host,
+        family: FamilyChoice,
+        keep: Option<IpAddr>,
+    ) -> Result<Resolved, ResolveError> {
+        let answers = match host {
+            Host::Address(address) => Ok(vec![*address]),
+            Host::Name(name) => self.lookup(name.as_str()).await,
+        };
+        pick(host, family, keep, answers)
+    }
+
+    async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let host = name.to_owned();
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&self.lookups).acquire_owned().await else {
+            return Err(ResolveError::Slow { host });
+        };
+        let lookup = tokio::task::spawn_blocking(move || {
+            let answers = (host.as_str(), 0).to_socket_addrs();
+            // Given back when the thread is free, not when nobody waits any more.
+            drop(permit);
+            answers
+        });
+        let host = name.to_owned();
+        match tokio::time::timeout(PATIENCE, lookup).await {
+            Ok(Ok(Ok(answers))) => Ok(answers.map(|answer| answer.ip()).collect()),
+            Ok(Ok(Err(reason))) => Err(ResolveError::Failed { host, reason }),
+            Ok(Err(ended)) => Err(ResolveError::Failed { host, reason: ended.into() }),
+            Err(_) => Err(ResolveError::Slow { host }),
+        }
+    }
+}
+
+fn pick(
     host: &Host,
     family: FamilyChoice,
     keep: Option<IpAddr>,
-) -> Result<IpAddr, ResolveError> {
-    let answers = match host {
-        Host::Address(address) => vec![*address],
-        Host::Name(name) => lookup(name.as_str()).await?,
+    answers: Result<Vec<IpAddr>, ResolveError>,
+) -> Result<Resolved, ResolveError> {
+    let (answers, trouble) = match (answers, keep) {
+        (Ok(answers), _) => (answers, None),
+        (Err(error), Some(kept)) if error.is_trouble() => (vec![kept], Some(error)),
+        (Err(error), _) => return Err(error),
     };
     let address = choose(&answers, family, keep)
         .ok_or_else(|| ResolveError::NoAddress { host: host.to_string(), family: family_word(family) })?;
     match not_one_host(address) {
         Some(kind) => Err(ResolveError::NotOneHost { host: host.to_string(), address, kind }),
-        None => Ok(address),
+        None => Ok(Resolved { address, trouble }),
     }
 }
 
-async fn lookup(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
-    match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await {
-        Ok(Ok(answers)) => Ok(answers.map(|answer| answer.ip()).collect()),
-        Ok(Err(reason)) => Err(ResolveError::Failed { host: name.to_owned(), reason }),
-        Err(_) => Err(ResolveError::Slow { host: name.to_owned() }),
-    }
+/// Whether the resolver said that the name has no address (EAI_NONAME, EAI_NODATA). The standard library hands on only the
+/// text of `gai_strerror`, in English as the program sets no locale: that of glibc, then that of musl.
+fn is_answer(reason: &std::io::Error) -> bool {
+    const ANSWERS: [&str; 4] = [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "Name has no usable address",
+    ];
+    let text = reason.to_string();
+    ANSWERS.iter().any(|answer| text.contains(answer))
 }
 
 fn choose(answers: &[IpAddr], family: FamilyChoice, keep: Option<IpAddr>) -> Option<IpAddr> {
@@ -138,6 +222,53 @@ mod tests {
                 "{answers:?} {family} keep {keep:?}"
             );
         }
+    }
+
+    #[test]
+    fn an_address_is_traced_on_while_the_resolver_is_in_trouble() {
+        let host: Host = "www.example.net".parse().unwrap();
+        let kept: IpAddr = "192.0.2.1".parse().unwrap();
+        let failed = |text: &str| {
+            let reason = std::io::Error::other(format!("failed to lookup address information: {text}"));
+            ResolveError::Failed { host: host.to_string(), reason }
+        };
+        let slow = || ResolveError::Slow { host: host.to_string() };
+        for (name, error, keep, traced) in [
+            ("no server", failed("Temporary failure in name resolution"), Some(kept), true),
+            ("server fails", failed("Non-recoverable failure in name resolution"), Some(kept), true),
+            ("slow", slow(), Some(kept), true),
+            ("slow, never known", slow(), None, false),
+            ("no such name", failed("Name or service not known"), Some(kept), false),
+            ("no address", failed("No address associated with hostname"), Some(kept), false),
+            ("no such name, musl", failed("Name does not resolve"), Some(kept), false),
+        ] {
+            let picked = pick(&host, FamilyChoice::Any, keep, Err(error));
+            assert_eq!(picked.is_ok(), traced, "{name}: {picked:?}");
+            if let Ok(Resolved { address, trouble }) = picked {
+                assert_eq!((address, trouble.is_some()), (kept, true), "{name}");
+            }
+        }
+        let other_family = pick(&host, FamilyChoice::V6, Some(kept), Err(slow()));
+        assert!(matches!(other_family, Err(ResolveError::NoAddress { .. })), "{other_family:?}");
+    }
+
+    #[test]
+    fn lookups_at_once_are_bounded() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let resolver = Resolver::default();
+        let taken = Arc::clone(&resolver.lookups).try_acquire_many_owned(u32::try_from(LOOKUPS).unwrap());
+        let ask = |wait: u64| {
+            let host: Host = "localhost".parse().unwrap();
+            let resolver = resolver.clone();
+            runtime.block_on(async move {
+                let asked = resolver.resolve(&host, FamilyChoice::Any, None);
+                tokio::time::timeout(Duration::from_millis(wait), asked).await
+            })
+        };
+        assert!(ask(50).is_err(), "it waits for its turn");
+        drop(taken);
+        assert!(ask(10_000).unwrap().unwrap().address.is_loopback());
+        assert_eq!(resolver.lookups.available_permits(), LOOKUPS, "and gives it back");
     }
 
     #[test]

@@ -3,11 +3,7 @@
 //! First rounds start at once, as far as the bound on rounds at once lets them; later ones are spread over the interval, each
 //! target at a place of its own. Knows when, not what: what a round finds is the monitor's business.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -19,7 +15,7 @@ use crate::{
         clock::{self, Clock},
     },
     request::request,
-    resolve::resolve,
+    resolve::{ResolveError, Resolved, Resolver},
     store::Store,
     time::Time,
     trace::{StopReason, Trace},
@@ -28,6 +24,11 @@ use crate::{
 /// Share of the interval that a round may wait for its turn before it counts as delayed.
 const DELAY_SHARE: u32 = 10;
 
+/// A round is ended after an interval, but not before it had the time that slow hops take, nor much later.
+const ROUND_TIME: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(3600));
+/// How often a target may say that it is in another kind of trouble.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(60);
+
 /// What all targets share.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
@@ -35,6 +36,7 @@ pub struct Scheduler {
     store: Store,
     clock: Clock,
     turns: Arc<Semaphore>,
+    resolver: Resolver,
 }
 
 impl Scheduler {
@@ -43,7 +45,7 @@ impl Scheduler {
     pub fn new(network: Network, store: Store, config: &Config) -> Self {
         let turns = usize::try_from(config.global.max_rounds_in_progress).unwrap_or(usize::MAX);
         let turns = Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS)));
-        Self { network, store, clock: Clock::start(), turns }
+        Self { network, store, clock: Clock::start(), turns, resolver: Resolver::default() }
     }
 
     /// Starts to trace all targets of a configuration. Dropping the set ends it.
@@ -62,25 +64,37 @@ impl Scheduler {
     /// Traces one target for as long as it lives.
     async fn watch(self, mut monitor: Monitor) {
         let interval = monitor.target().interval;
-        let mut slots = Slots::new(self.clock.now(), interval, monitor.target().name.as_str());
-        let mut trouble = Trouble::default();
+        let mut slots = Slots::new(self.clock.now(), interval, monitor.seed());
+        let (mut trouble, mut name_trouble) =
+            (Trouble::new("target cannot be traced"), Trouble::new("the address known before is traced"));
         loop {
             let due = slots.due();
             tokio::time::sleep_until(self.clock.instant(due)).await;
+            // Before a turn is taken: a resolver that does not answer holds up nobody else.
+            let asked = self.clock.now();
+            let resolved = self.resolve(&monitor).await;
+            let lookup = self.clock.now().since(asked);
             // The semaphore is never closed.
             let Ok(_turn) = self.turns.acquire().await else {
                 return;
             };
-            if self.clock.now().since(due) > interval / DELAY_SHARE && !slots.is_first() {
+            let began = self.clock.now();
+            if began.since(due) > interval / DELAY_SHARE && !slots.is_first() {
                 self.store.note_delay();
             }
             let _in_progress = self.store.begin_round();
-            let started = clock::timestamp();
-            let began = self.clock.now();
-            let outcome = self.round(&mut monitor).await;
-            let duration = self.clock.now().since(began);
-            trouble.report(monitor.target(), outcome.as_ref());
-            monitor.absorb(started, duration, outcome);
+            let outcome = match resolved {
+                Ok(Resolved { address, trouble }) => {
+                    let trouble = trouble.map(|error| error.to_string());
+                    name_trouble.report(monitor.target(), began, trouble.as_ref());
+                    self.round(&mut monitor, address).await
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            let duration = lookup + self.clock.now().since(began);
+            let ended = clock::timestamp();
+            trouble.report(monitor.target(), self.clock.now(), failure(outcome.as_ref()));
+            monitor.absorb(ended.checked_sub(duration).unwrap_or(ended), duration, outcome);
             self.store.publish(monitor.snapshot());
             for _ in 0..slots.advance(self.clock.now()) {
                 self.store.note_delay();
@@ -88,15 +102,38 @@ impl Scheduler {
         }
     }
 
-    async fn round(&self, monitor: &mut Monitor) -> Result<Trace, String> {
+    async fn resolve(&self, monitor: &Monitor) -> Result<Resolved, ResolveError> {
+        let target = monitor.target();
+        self.resolver.resolve(&target.host, target.module.traced_family(), monitor.address()).await
+    }
+
+    async fn round(&self, monitor: &mut Monitor, address: IpAddr) -> Result<Trace, String> {
         let target = Arc::clone(monitor.target());
-        let address = resolve(&target.host, target.module.family, monitor.address())
-            .await
-            .map_err(|error| error.to_string())?;
         monitor.resolved(address);
-        let request =
-            request(&target.module, address, monitor.seed(), None).map_err(|error| error.to_string())?;
-        self.network.trace(request).await.map_err(|error| error.to_string())
+        let (least, most) = ROUND_TIME;
+        let limit = target.interval.clamp(least, most);
+        let request = request(&target.module, address, monitor.seed(), Some(limit))
+            .map_err(|error| error.to_string())?;
+        let trace = self.network.trace(request).await.map_err(|error| error.to_string())?;
+        tracing::debug!(
+            target = %target.name,
+            address = %trace.destination,
+            stop_reason = trace.stop_reason.name(),
+            probes = trace.probes_sent,
+            paths = %trace.route.paths.count,
+            reached = trace.route.reached(),
+            "round"
+        );
+        Ok(trace)
+    }
+}
+
+/// Why a target could not be traced.
+fn failure<'a>(outcome: Result<&'a Trace, &'a String>) -> Option<&'a String> {
+    match outcome {
+        Ok(trace) if trace.stop_reason == StopReason::SendFailed => trace.detail.as_ref(),
+        Ok(_) => None,
+        Err(error) => Some(error),
     }
 }
 
@@ -111,12 +148,10 @@ struct Slots {
 }
 
 impl Slots {
-    /// The first round is due now, the others at a place in the interval that belongs to the name.
-    fn new(now: Time, interval: Duration, name: &str) -> Self {
-        let mut hasher = DefaultHasher::new();
-        name.hash(&mut hasher);
+    /// The first round is due now, the others at a place in the interval that belongs to the seed.
+    fn new(now: Time, interval: Duration, seed: u64) -> Self {
         let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Self { interval, due: now, first: true, place: Duration::from_nanos(hasher.finish() % nanos) }
+        Self { interval, due: now, first: true, place: Duration::from_nanos(seed % nanos) }
     }
 
     const fn due(&self) -> Time {
@@ -144,59 +179,55 @@ impl Slots {
     }
 }
 
-/// Says once that a target is in trouble, and once that it no longer is.
-#[derive(Debug, Default)]
+/// Says once that a target is in trouble, and once that it no longer is. Where the trouble changes it says so, but not every
+/// round: resolvers that fail in turn give other reasons in turn.
+#[derive(Debug)]
 struct Trouble {
+    what: &'static str,
     last: Option<String>,
+    told: Time,
     rounds: u64,
 }
 
 impl Trouble {
-    fn report(&mut self, target: &Target, outcome: Result<&Trace, &String>) {
-        if let Ok(trace) = outcome {
-            tracing::debug!(
-                target = %target.name,
-                address = %trace.destination,
-                stop_reason = trace.stop_reason.name(),
-                probes = trace.probes_sent,
-                paths = %trace.route.paths.count,
-                reached = trace.route.reached(),
-                "round"
-            );
-        }
-        let error = match outcome {
-            Ok(trace) if trace.stop_reason == StopReason::SendFailed => trace.detail.as_ref(),
-            Ok(_) => None,
-            Err(error) => Some(error),
+    const fn new(what: &'static str) -> Self {
+        Self { what, last: None, told: Time::ZERO, rounds: 0 }
+    }
+
+    /// Takes in a round. Returns whether it was told.
+    fn report(&mut self, target: &Target, now: Time, error: Option<&String>) -> bool {
+        let (what, name) = (self.what, &target.name);
+        let Some(error) = error else {
+            self.rounds = 0;
+            let ended = self.last.take();
+            if let Some(error) = &ended {
+                tracing::info!(target = %name, %error, "no longer: {what}");
+            }
+            return ended.is_some();
         };
-        match error {
-            Some(error) => {
-                self.rounds += 1;
-                if self.last.as_ref() != Some(error) {
-                    tracing::warn!(target = %target.name, %error, "target cannot be traced");
-                    self.last = Some(error.clone());
-                }
-            }
-            None => {
-                if let Some(error) = self.last.take() {
-                    tracing::info!(target = %target.name, rounds = self.rounds, %error, "target can be traced again");
-                }
-                self.rounds = 0;
-            }
+        self.rounds += 1;
+        let is_known = self.last.as_ref() == Some(error);
+        if is_known || self.last.is_some() && now.since(self.told) < TROUBLE_PAUSE {
+            return false;
         }
+        tracing::warn!(target = %name, %error, rounds = self.rounds, "{what}");
+        self.last = Some(error.clone());
+        self.told = now;
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::FlowSequence;
 
     const INTERVAL: Duration = Duration::from_secs(60);
 
     #[test]
     fn rounds_are_one_interval_apart_and_none_is_made_up_for() {
         let start = Time::ZERO + Duration::from_secs(100);
-        let mut slots = Slots::new(start, INTERVAL, "a");
+        let mut slots = Slots::new(start, INTERVAL, FlowSequence::seed_of("a"));
         assert_eq!(slots.due(), start);
         assert_eq!(slots.advance(start + Duration::from_secs(1)), 0);
         let second = slots.due();
@@ -212,11 +243,33 @@ mod tests {
     fn targets_are_spread_over_the_interval() {
         let mut quarters = [0; 4];
         for number in 0..1000 {
-            let mut slots = Slots::new(Time::ZERO, INTERVAL, &format!("target-{number}"));
+            let mut slots =
+                Slots::new(Time::ZERO, INTERVAL, FlowSequence::seed_of(&format!("target-{number}")));
             slots.advance(Time::ZERO);
             let offset = slots.due().since(Time::ZERO + INTERVAL / 2);
             quarters[usize::try_from(offset.as_secs() / 15).unwrap()] += 1;
         }
         assert!(quarters.iter().all(|&count| count > 200), "{quarters:?}");
+    }
+
+    #[test]
+    fn trouble_that_changes_its_words_is_not_told_every_round() {
+        let config = Config::parse("test", "targets: [{ name: a, host: 192.0.2.1 }]").unwrap();
+        let target = &config.targets[0];
+        let mut trouble = Trouble::new("test");
+        let mut told = Vec::new();
+        for (second, error) in
+            [(0, "x"), (1, "y"), (2, "x"), (3, "y"), (61, "x"), (62, "y"), (63, "y"), (122, "y"), (123, "y")]
+        {
+            let now = Time::ZERO + Duration::from_secs(second);
+            if trouble.report(target, now, Some(&error.to_owned())) {
+                told.push(second);
+            }
+        }
+        assert_eq!(told, [0, 62], "the first, and another one after the pause");
+        assert!(trouble.report(target, Time::ZERO + Duration::from_secs(124), None), "the end");
+        assert!(!trouble.report(target, Time::ZERO + Duration::from_secs(125), None));
+        let again = Time::ZERO + Duration::from_secs(126);
+        assert!(trouble.report(target, again, Some(&"x".to_owned())), "new trouble is told at once");
     }
 }

@@ -60,6 +60,8 @@ pub struct TargetCounters {
     pub hops: BTreeMap<Ttl, Tally>,
     /// Packets sent to where the destination is, and its answers.
     pub destination: Tally,
+    /// How often the name came to mean another address, or our source address changed.
+    pub address_changes: u64,
     /// Round-trip times to the destination.
     pub rtt: Histogram,
 }
@@ -150,11 +152,6 @@ impl Store {
     pub fn publish(&self, snapshot: Snapshot) {
         let mut targets = self.inner.targets.write().unwrap_or_else(PoisonError::into_inner);
         targets.insert(Arc::clone(&snapshot.name), Arc::new(snapshot));
-    }
-
-    /// Forgets a target.
-    pub fn remove(&self, name: &str) {
-        self.inner.targets.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// All snapshots by name.

@@ -18,13 +18,15 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Semaphore;
+
 pub use self::{
-    listen::{BindError, bind},
+    listen::{BindError, bind, check_address},
     server::serve,
 };
 use crate::{
+    counters::Counters,
     metrics::{self, Limits, Process, Reload, Scrape},
-    network::Counters,
     store::Store,
 };
 
@@ -36,6 +38,8 @@ pub type EngineCounters = Arc<dyn Fn() -> Counters + Send + Sync>;
 pub struct Bounds {
     /// Most connections at a time; further ones wait in the kernel.
     pub connections: usize,
+    /// Most responses computed at a time: each is as large as the store.
+    pub renderings: usize,
     /// How long a client may take to send a request's header, and how long a connection may be idle.
     pub header_timeout: Duration,
     /// How long requests in progress may take once the server is to stop.
@@ -44,7 +48,12 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: 128, header_timeout: Duration::from_secs(30), grace: Duration::from_secs(5) }
+        Self {
+            connections: 128,
+            renderings: 4,
+            header_timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(5),
+        }
     }
 }
 
@@ -54,6 +63,7 @@ pub struct State {
     engine: EngineCounters,
     telemetry_path: String,
     bounds: Bounds,
+    renderings: Arc<Semaphore>,
     process: Process,
     configured: Mutex<Configured>,
 }
@@ -80,6 +90,7 @@ impl State {
             engine,
             telemetry_path: telemetry_path.into(),
             bounds,
+            renderings: Arc::new(Semaphore::new(bounds.renderings)),
             process: Process::this(),
             configured: Mutex::default(),
         }

@@ -125,8 +125,9 @@ impl Quote {
     /// Whether this is a quote of the packet `sent`.
     ///
     /// A router that quotes eight bytes of transport header quotes no tag of UDP and ICMP. Then the checksum
-    /// (IPv4 UDP) or the identifier (ICMP) has to tell processes apart; for UDP over IPv6 nothing does, but there
-    /// routers quote whole packets (RFC 4443 section 2.4 c).
+    /// (IPv4 UDP) or the identifier (ICMP) has to tell processes apart. For UDP over IPv6 nothing does: the checksum is
+    /// the identity already, 16 bits that anyone can guess. So a quote without tag is not believed there; routers
+    /// quote whole packets (RFC 4443 section 2.4 c).
     #[must_use]
     pub fn compare(&self, sent: &Fingerprint) -> Verdict {
         let key = (self.destination, self.protocol, self.ident);
@@ -144,6 +145,7 @@ impl Quote {
             (Some(_), None | Some(0)) if !rewritten => Verdict::Ours,
             (Some(_), _) => Verdict::Nat,
             (None, _) if rewritten => Verdict::Foreign,
+            (None, _) if self.protocol == Protocol::Udp && self.destination.is_ipv6() => Verdict::Foreign,
             (None, Some(0)) => Verdict::Ours,
             (None, Some(delta)) => Verdict::Unproven { delta },
             // An echo reply that does not bring our payload back: RFC 792 demands it, so it is not for us.

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::{JoinError, JoinHandle, JoinSet},
+};
 
 use super::{ExitError, ServeArgs, log, print};
 use crate::{
-    config::Config,
+    config::{Config, Global},
     metrics::{Limits, Reload},
     network::{Network, Sockets, clock, echo_id, random_secret},
     request::wanted_by,
@@ -17,6 +20,7 @@ use crate::{
 
 /// Runs the exporter.
 pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
+    check(arguments)?;
     let config = Config::load(&arguments.config_file)?;
     let loaded = clock::timestamp();
     if arguments.config_check {
@@ -24,19 +28,21 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
         return print(&format!("{file}: ok, {targets} target{}\n", if targets == 1 { "" } else { "s" }));
     }
     log::start(arguments.log);
+    for key in without_effect(&config) {
+        tracing::warn!(key, "this version does not do what the key asks for");
+    }
 
-    let failed = |error: &dyn std::fmt::Display| ExitError::Failed(error.to_string());
-    let secret = random_secret().map_err(|error| failed(&error))?;
-    let sockets = Sockets::open(&wanted_by(&config, echo_id(secret))).map_err(|error| failed(&error))?;
-    let listeners = web::bind(&arguments.listen_address).map_err(|error| failed(&error))?;
+    let secret = random_secret().map_err(ExitError::failed)?;
+    let sockets = Sockets::open(&wanted_by(&config, echo_id(secret))).map_err(ExitError::failed)?;
+    let listeners = web::bind(&arguments.listen_address).map_err(ExitError::failed)?;
 
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| failed(&error))?;
-    runtime.block_on(async {
-        let (network, _driver) =
-            Network::start(sockets, secret, config.global.max_pps).map_err(|error| failed(&error))?;
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ExitError::failed)?;
+    let result = runtime.block_on(async {
+        let (network, driver) =
+            Network::start(sockets, secret, config.global.max_pps).map_err(ExitError::failed)?;
         let store = Store::default();
-        let _targets = Scheduler::new(network.clone(), store.clone(), &config).start(&config);
+        let targets = Scheduler::new(network.clone(), store.clone(), &config).start(&config);
         let engine = Arc::new(move || network.counters());
         let state = web::State::new(store, engine, &arguments.telemetry_path, web::Bounds::default());
         state.set_limits(Limits {
@@ -48,10 +54,63 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
             tracing::info!(%address, targets = config.targets.len(), "listening");
         }
         let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
-        let listeners = listeners.collect::<Result<_, _>>().map_err(|error| failed(&error))?;
-        web::serve(listeners, Arc::new(state), stop_signal()?).await;
-        Ok(())
-    })
+        let listeners = listeners.collect::<Result<_, _>>().map_err(ExitError::failed)?;
+        let signal = stop_signal()?;
+        let mut result = Ok(());
+        web::serve(listeners, Arc::new(state), async { result = end(signal, driver, targets).await }).await;
+        result
+    });
+    // A lookup that the system's resolver does not let go of is no reason to stay.
+    runtime.shutdown_background();
+    result
+}
+
+/// What of the arguments can be checked without the system.
+fn check(arguments: &ServeArgs) -> Result<(), ExitError> {
+    for address in &arguments.listen_address {
+        web::check_address(address).map_err(|error| ExitError::Usage(error.to_string()))?;
+    }
+    let path = &arguments.telemetry_path;
+    let is_plain = |letter: char| letter.is_ascii_graphic() && !"?#".contains(letter);
+    if path.starts_with('/') && path.chars().all(is_plain) {
+        return Ok(());
+    }
+    Err(ExitError::Usage(format!(
+        "--web.telemetry-path: `{}` is no path; allowed is one that begins with / and has no spaces, ? or #",
+        path.escape_debug()
+    )))
+}
+
+/// Keys of the configuration that were set and do nothing yet.
+fn without_effect(config: &Config) -> Vec<&'static str> {
+    let (global, default) = (&config.global, Global::default());
+    let keys = [
+        ("target_files", !config.target_files.is_empty()),
+        ("probe.enabled", config.probe.enabled),
+        ("global.reverse_dns", global.reverse_dns),
+        ("global.asn_database", global.asn_database.is_some()),
+        ("global.rediscover_interval", global.rediscover_interval != default.rediscover_interval),
+    ];
+    keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect()
+}
+
+/// Waits for the signal that ends the exporter, or for a part of it that ends before.
+async fn end(
+    signal: impl Future<Output = ()>,
+    driver: JoinHandle<()>,
+    mut targets: JoinSet<()>,
+) -> Result<(), ExitError> {
+    let broken = |what: &str, ended: Result<(), JoinError>| {
+        let why = ended.map_or_else(|error| error.to_string(), |()| "it returned".to_owned());
+        // A payload of a panic may have lines; the log has had them.
+        let why = why.lines().next().unwrap_or_default();
+        Err(ExitError::Failed(format!("{what} ended: {why}; please report it, and start the exporter again")))
+    };
+    tokio::select! {
+        () = signal => Ok(()),
+        ended = driver => broken("the network driver", ended),
+        Some(ended) = targets.join_next() => broken("the task of a target", ended),
+    }
 }
 
 /// Ends with the first SIGTERM or SIGINT.
@@ -65,4 +124,75 @@ fn stop_signal() -> Result<impl Future<Output = ()>, ExitError> {
             _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        process::ExitCode,
+    };
+
+    use super::*;
+
+    #[test]
+    fn keys_that_do_nothing_yet_are_named() {
+        let cases = [
+            ("targets: [{ name: a, host: h }]", &[][..]),
+            (
+                "{ target_files: [a.yaml], probe: { enabled: true }, \
+                 global: { reverse_dns: true, asn_database: a.mmdb, rediscover_interval: 2h } }",
+                &[
+                    "target_files",
+                    "probe.enabled",
+                    "global.reverse_dns",
+                    "global.asn_database",
+                    "global.rediscover_interval",
+                ][..],
+            ),
+        ];
+        for (text, expected) in cases {
+            let config = Config::parse("test", text).unwrap();
+            assert_eq!(without_effect(&config), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_exporter_ends_with_its_parts() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let task = |defect: bool, lasts: bool| async move {
+            assert!(!defect, "a defect");
+            if lasts {
+                pending::<()>().await;
+            }
+        };
+        // signal, driver (defect, lasts), target (defect, lasts) -> what is told
+        let cases = [
+            (true, (false, true), (false, true), None),
+            (false, (true, false), (false, true), Some("the network driver ended: ")),
+            (false, (false, false), (false, true), Some("the network driver ended: it returned")),
+            (false, (false, true), (true, false), Some("the task of a target ended: ")),
+        ];
+        for (signal, driver, target, expected) in cases {
+            let ended = runtime.block_on(async {
+                let mut targets = JoinSet::new();
+                targets.spawn(task(target.0, target.1));
+                let driver = tokio::spawn(task(driver.0, driver.1));
+                if signal {
+                    end(ready(()), driver, targets).await
+                } else {
+                    end(pending(), driver, targets).await
+                }
+            });
+            match (ended, expected) {
+                (Ok(()), None) => {}
+                (Err(error), Some(expected)) => {
+                    let text = error.to_string();
+                    assert!(text.starts_with(expected) && !text.contains('\n'), "{text}");
+                    assert_eq!(error.report(), ExitCode::FAILURE);
+                }
+                (ended, expected) => panic!("{ended:?} in place of {expected:?}"),
+            }
+        }
+    }
 }

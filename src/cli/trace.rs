@@ -6,14 +6,15 @@ use clap::{Args, ValueEnum};
 
 use super::{ExitError, print};
 use crate::{
-    config::{FamilyChoice, Host, Module, parse_duration},
-    flow::{FlowSequence, Protocol},
+    config::{FamilyChoice, Host, Module, ModuleFault, parse_duration},
+    flow::Protocol,
     network::{Network, Sockets, clock, echo_id, random_secret},
     probe::Ttl,
     render::{self, Report},
     request::{request, wanted},
-    resolve::resolve,
+    resolve::Resolver,
     strategy::{Confidence, Strategy},
+    trace::{StopReason, Trace},
 };
 
 /// Options of `trace`.
@@ -84,21 +85,23 @@ enum Format {
 /// Traces and prints.
 pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
     let module = module(arguments)?;
-    let failed = |error: &dyn std::fmt::Display| ExitError::Failed(error.to_string());
-    let secret = random_secret().map_err(|error| failed(&error))?;
-    let sockets = Sockets::open(&wanted([&module], echo_id(secret))).map_err(|error| failed(&error))?;
+    let secret = random_secret().map_err(ExitError::failed)?;
+    let sockets = Sockets::open(&wanted([&module], echo_id(secret))).map_err(ExitError::failed)?;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ExitError::failed)?;
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
-    let (started, trace) = runtime.block_on(async {
-        let address = resolve(&arguments.host, module.family, None).await.map_err(|error| failed(&error))?;
-        let request = request(&module, address, seed, None).map_err(|error| failed(&error))?;
-        let (network, _driver) =
-            Network::start(sockets, secret, module.pps).map_err(|error| failed(&error))?;
+    let traced = runtime.block_on(async {
+        let resolved = Resolver::default().resolve(&arguments.host, module.traced_family(), None).await;
+        let address = resolved.map_err(ExitError::failed)?.address;
+        let request = request(&module, address, seed, None).map_err(ExitError::failed)?;
+        let (network, _driver) = Network::start(sockets, secret, module.pps).map_err(ExitError::failed)?;
         let started = clock::timestamp();
-        let trace = network.trace(request).await.map_err(|error| failed(&error))?;
+        let trace = network.trace(request).await.map_err(ExitError::failed)?;
         Ok::<_, ExitError>((started, trace))
-    })?;
+    });
+    // A lookup that the system's resolver does not let go of is no reason to stay.
+    runtime.shutdown_background();
+    let (started, trace) = traced?;
 
     let host = arguments.host.to_string();
     let report = Report { host: &host, started, trace: &trace };
@@ -110,28 +113,22 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
         Some(path) => std::fs::write(path, text)
             .map_err(|error| ExitError::Failed(format!("cannot write {}: {error}", path.display()))),
         None => print(&text),
+    }?;
+    verdict(&trace)
+}
+
+/// A trace that could not be made is a failure, also where there is something to print.
+fn verdict(trace: &Trace) -> Result<(), ExitError> {
+    match trace.stop_reason {
+        StopReason::SendFailed => {
+            Err(ExitError::failed(trace.detail.as_deref().unwrap_or("the kernel refused to send")))
+        }
+        _ => Ok(()),
     }
 }
 
 fn module(arguments: &TraceArgs) -> Result<Module, ExitError> {
-    if arguments.first_ttl > arguments.max_ttl {
-        let (first, max) = (arguments.first_ttl, arguments.max_ttl);
-        return Err(ExitError::Usage(format!("--first-ttl {first} is greater than --max-ttl {max}")));
-    }
-    let (flows, port) = (arguments.paths, arguments.source_port);
-    let room = FlowSequence::new(port, 0).len();
-    if usize::from(flows) > room {
-        return Err(ExitError::Usage(format!(
-            "--paths {flows}: there are only {room} ports from --source-port {port} on"
-        )));
-    }
-    if arguments.strategy != Strategy::Fixed {
-        return Err(ExitError::Usage(format!(
-            "--strategy {}: this version has fixed only",
-            arguments.strategy
-        )));
-    }
-    Ok(Module {
+    let module = Module {
         protocol: arguments.protocol,
         family: match (arguments.v4, arguments.v6) {
             (true, _) => FamilyChoice::V4,
@@ -149,7 +146,13 @@ fn module(arguments: &TraceArgs) -> Result<Module, ExitError> {
         destination_port: arguments.destination_port,
         pps: arguments.pps,
         ..Module::default()
-    })
+    };
+    let flows_given = arguments.paths != Module::default().flows;
+    module.check(flows_given).map_err(|ModuleFault { key, wrong, allowed }| {
+        let option = if key == "flows" { "paths".to_owned() } else { key.replace('_', "-") };
+        ExitError::Usage(format!("--{option}: {wrong}; allowed is {allowed}"))
+    })?;
+    Ok(module)
 }
 
 fn ttl(text: &str) -> Result<Ttl, String> {
@@ -172,6 +175,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::render::sample;
 
     #[derive(Parser)]
     struct Line {
@@ -185,23 +189,37 @@ mod tests {
     }
 
     #[test]
-    fn every_protocol_can_be_asked_for() {
+    fn every_protocol_and_strategy_can_be_asked_for() {
         for protocol in Protocol::ALL {
-            let options = format!("--strategy fixed --protocol {protocol}");
-            assert_eq!(module_of(&options).map(|module| module.protocol), Ok(protocol));
+            for strategy in Strategy::ALL {
+                let asked = module_of(&format!("--strategy {strategy} --protocol {protocol}"));
+                assert_eq!(asked.map(|module| (module.protocol, module.strategy)), Ok((protocol, strategy)));
+            }
         }
     }
 
     #[test]
     fn options_that_contradict_each_other_are_refused() {
-        for (options, expected) in [
-            ("--first-ttl 5 --max-ttl 4", "--first-ttl 5 is greater than --max-ttl 4"),
-            (
-                "--paths 7 --source-port 65530",
-                "--paths 7: there are only 6 ports from --source-port 65530 on",
-            ),
-        ] {
-            assert_eq!(module_of(options), Err(expected.to_owned()), "{options}");
+        for (options, option) in
+            [("--first-ttl 5 --max-ttl 4", "--first-ttl"), ("--paths 7 --source-port 65530", "--paths")]
+        {
+            let told = module_of(options).unwrap_err();
+            assert!(told.starts_with(option) && told.contains("allowed"), "{options}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_trace_that_could_not_be_sent_is_a_failure() {
+        let cases = [
+            (StopReason::SendFailed, Some("cannot send to 192.0.2.9"), Some("cannot send to 192.0.2.9")),
+            (StopReason::SendFailed, None, Some("the kernel refused to send")),
+            (StopReason::GapLimit, Some("five silent hops"), None),
+            (StopReason::Complete, None, None),
+        ];
+        for (stop_reason, detail, expected) in cases {
+            let trace = Trace { stop_reason, detail: detail.map(ToOwned::to_owned), ..sample::diamond() };
+            let told = verdict(&trace).map_err(|error| error.to_string());
+            assert_eq!(told.err().as_deref(), expected, "{stop_reason:?}");
         }
     }
 }

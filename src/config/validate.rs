@@ -4,12 +4,11 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    fmt,
     sync::Arc,
 };
 
 use super::{
-    Config, FamilyChoice, Global, Module, ProbePolicy, Target,
+    Config, Global, Module, ModuleFault, ProbePolicy, Target,
     field::{FromText, Likelihood, NameKey, Span, Switch, Text, Within},
     name::{FilePath, Host, InterfaceName, LabelName, LabelValue, ModuleName, SourceAddress, TargetName},
     raw::{RawConfig, RawGlobal, RawModule, RawProbe, RawTarget},
@@ -18,13 +17,7 @@ use super::{
         key,
     },
 };
-use crate::{
-    flow::{Family, FlowSequence},
-    strategy::Strategy,
-};
-
-/// What this version can do. A release that can do more widens this list and changes nothing else.
-const STRATEGIES: &[Strategy] = &Strategy::ALL;
+use crate::flow::Family;
 
 /// What is wrong with the value at the end of a path.
 #[derive(Debug)]
@@ -120,43 +113,9 @@ struct Given {
 
 fn check_module(name: &ModuleName, module: &Module, given: &Given) -> Result<(), Failure> {
     let at = |field: &str| [key("modules"), key(name), key(field)];
-    if !STRATEGIES.contains(&module.strategy) {
-        return Err(Failure::new(at("strategy"), not_available(&module.strategy), names(STRATEGIES)));
-    }
-    let (first, last) = (module.first_ttl, module.max_ttl);
-    if first > last {
-        return Err(Failure::new(
-            at("first_ttl"),
-            format!("{first} is above max_ttl, which is {last}"),
-            format!("1 to {last}"),
-        ));
-    }
-    if let (Some(source), Some(family)) = (module.source, module.family.only())
-        && Family::of(source) != family
-    {
-        return Err(Failure::new(
-            at("source"),
-            format!("{source} does not fit family {}", module.family),
-            format!("an address of that family, or family: {}", FamilyChoice::from(Family::of(source))),
-        ));
-    }
-    // The checksums of echo requests are drawn from the same range.
-    let room = FlowSequence::new(module.source_port, 0).len();
-    if usize::from(module.flows) > room {
-        let (flows, port) = (module.flows, module.source_port);
-        return Err(if given.flows {
-            let wrong = format!("{flows} flows do not fit in the {room} ports from source_port {port} on");
-            Failure::new(at("flows"), wrong, format!("1 to {room}"))
-        } else {
-            let wrong = format!("the {room} ports from {port} on do not hold {flows} flows");
-            Failure::new(at("source_port"), wrong, format!("1 to {}", 65_536 - u32::from(flows)))
-        });
-    }
-    Ok(())
-}
-
-fn not_available(what: &impl fmt::Display) -> String {
-    format!("{what} is not available in this version")
+    module
+        .check(given.flows)
+        .map_err(|ModuleFault { key, wrong, allowed }| Failure::new(at(key), wrong, allowed))
 }
 
 fn names(values: &[impl ToString]) -> String {

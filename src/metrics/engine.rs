@@ -5,8 +5,8 @@ use super::{
     exposition::{Exposition, Labels},
 };
 use crate::{
+    counters::{Counters, Discard},
     flow::{Family, Protocol},
-    network::{Counters, Discard},
     store::Store,
 };
 

@@ -4,8 +4,8 @@ use jiff::SignedDuration;
 
 use super::{
     Limits,
+    detail::Detail,
     exposition::{Exposition, Labels},
-    hop::Detail,
 };
 use crate::{
     route::Route,
@@ -122,14 +122,14 @@ const GAUGES: [Gauge; 15] = [
     }),
     (
         "traceflow_series_dropped",
-        "Series of this target that are left out because it would have more than series_per_target.",
+        "Series of this target that are left out because it would have more than series_per_target, as of the last round.",
         |target| target.detail.dropped as f64,
     ),
 ];
 
-// The counters of changes (path changes, flow moves, late discoveries, changes of address, length, reachability and AS
-// path) belong here once a target remembers its route between rounds.
-const COUNTERS: [Counter; 4] = [
+// The counters of changes (path changes, flow moves, late discoveries, changes of length, reachability and AS path) belong
+// here once a target remembers its route between rounds.
+const COUNTERS: [Counter; 5] = [
     ("traceflow_rounds_total", "Rounds that ended.", |target| target.snapshot.counters.rounds),
     (
         "traceflow_rounds_failed_total",
@@ -145,6 +145,11 @@ const COUNTERS: [Counter; 4] = [
         "traceflow_destination_replies_received_total",
         "Answers of the destination to the packets of traceflow_destination_probes_sent_total.",
         |target| target.snapshot.counters.destination.received,
+    ),
+    (
+        "traceflow_address_changes_total",
+        "How often the name came to mean another address, or our source address changed: a new baseline, no path change.",
+        |target| target.snapshot.counters.address_changes,
     ),
 ];
 

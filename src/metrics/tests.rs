@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use self::parser::Sample;
 use super::*;
 use crate::{
+    counters::Discard,
     flow::{Family, Protocol},
-    network::Discard,
     probe::Ttl,
     render::sample,
     route::Balancing,

@@ -4,15 +4,15 @@
 //! process's packets carry. What fits nothing is given a reason; nothing is credited on suspicion.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
     time::Duration,
 };
 
 use siphasher::sip::SipHasher24;
 
-use super::exchange::RoundId;
 use crate::{
+    counters::Discard,
     flow::{FlowId, Protocol},
     probe::{ProbeId, Reply, Template, Ttl},
     time::Time,
@@ -21,42 +21,19 @@ use crate::{
 
 /// How long a packet is remembered after its reply would no longer be accepted: a reply in that time is late, not unknown.
 const MEMORY: Duration = Duration::from_secs(5);
-/// Most replies that wait for a second witness.
-const HELD_MAX: usize = 1024;
+/// Most replies that wait for a second witness. Whoever guesses can only fill this, and every guess held is one that two
+/// alike would confirm.
+const HELD_MAX: usize = 256;
 /// Most changes by NATs that are remembered.
-const PROVEN_MAX: usize = 256;
+const PROVEN_MAX: usize = 4096;
+/// How long a change by a NAT is believed after it was last seen: some rounds.
+const PROVEN_FOR: Duration = Duration::from_secs(300);
+/// Identities tried before one is taken from another packet.
+const TRIES: usize = 1024;
 
-/// Why a message was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Discard {
-    /// It answers nothing that we sent.
-    Unmatched,
-    /// It fits a packet of ours but for the marks that only ours carry.
-    Spoofed,
-    /// Its trace is over, or it took longer than the time-out.
-    Late,
-    /// It cannot be decoded.
-    Malformed,
-    /// That packet had been answered.
-    Duplicate,
-}
-
-impl Discard {
-    /// All reasons, in the order in which they are shown.
-    pub const ALL: [Self; 5] = [Self::Unmatched, Self::Spoofed, Self::Late, Self::Malformed, Self::Duplicate];
-
-    /// The name in metric labels.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unmatched => "unmatched",
-            Self::Spoofed => "spoofed",
-            Self::Late => "late",
-            Self::Malformed => "malformed",
-            Self::Duplicate => "duplicate",
-        }
-    }
-}
+/// Names a trace in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoundId(pub(super) u64);
 
 type Key = (IpAddr, Protocol, u16);
 
@@ -70,12 +47,21 @@ struct Entry {
     answered: bool,
 }
 
+impl Entry {
+    fn expires(&self) -> Time {
+        self.accepted_until + MEMORY
+    }
+}
+
+/// What a NAT makes of the checksums of one flow.
+type Difference = (IpAddr, FlowId, u16);
+
 /// A reply that fits but for its checksum. A NAT changes the checksum of all packets of a flow by the same difference, a
 /// stranger's packets differ by chance: a second reply with the same difference proves both.
 #[derive(Debug)]
 struct Held {
     key: Key,
-    difference: (IpAddr, u16),
+    difference: Difference,
     arrived: Time,
     message: Message,
 }
@@ -87,10 +73,13 @@ pub(super) struct Demux {
     echo_id: u16,
     next_ident: u16,
     entries: BTreeMap<Key, Entry>,
-    expiry: VecDeque<(Time, Key)>,
+    /// When entries expire. Time-outs differ, so this is not the order in which they were made.
+    expiry: BTreeSet<(Time, Key)>,
+    /// The same, per destination.
+    expiry_to: BTreeSet<(IpAddr, Protocol, Time, u16)>,
     held: VecDeque<Held>,
-    /// Differences that a NAT was proven to make, per destination, oldest first.
-    proven: VecDeque<(IpAddr, u16)>,
+    /// Differences that a NAT was proven to make, and how long that is believed.
+    proven: BTreeMap<Difference, Time>,
 }
 
 /// The identifier of the ICMP echo requests of the process with this secret.
@@ -120,9 +109,10 @@ impl Demux {
             echo_id: echo_id(secret),
             next_ident: u16::from_be_bytes([c, d]),
             entries: BTreeMap::new(),
-            expiry: VecDeque::new(),
+            expiry: BTreeSet::new(),
+            expiry_to: BTreeSet::new(),
             held: VecDeque::new(),
-            proven: VecDeque::new(),
+            proven: BTreeMap::new(),
         }
     }
 
@@ -142,15 +132,14 @@ impl Demux {
         let fingerprint = wire::encode(template, flow, ttl, identity, buffer)?;
         let key = (template.destination, template.protocol, ident);
         let accepted_until = now + timeout;
-        self.entries
-            .insert(key, Entry { round, probe, fingerprint, sent_at: now, accepted_until, answered: false });
-        self.expiry.push_back((accepted_until + MEMORY, key));
+        let entry = Entry { round, probe, fingerprint, sent_at: now, accepted_until, answered: false };
+        self.insert(key, entry);
         Ok(ident)
     }
 
     /// Forgets a packet that was not sent after all.
     pub(super) fn forget(&mut self, template: &Template, ident: u16) {
-        self.entries.remove(&(template.destination, template.protocol, ident));
+        self.remove((template.destination, template.protocol, ident));
     }
 
     /// Finds the probe that a message answers. A match can bring an earlier message with it that had been held.
@@ -169,13 +158,10 @@ impl Demux {
 
     /// Drops what can no longer be answered. Returns how many held replies never found their witness.
     pub(super) fn forget_old(&mut self, now: Time) -> usize {
-        while let Some(&(at, key)) = self.expiry.front().filter(|(at, _)| *at <= now) {
-            self.expiry.pop_front();
-            // The identity may have been used again since: only the entry that expires here goes.
-            if self.entries.get(&key).is_some_and(|entry| entry.accepted_until + MEMORY <= at) {
-                self.entries.remove(&key);
-            }
+        while let Some(&(_, key)) = self.expiry.first().filter(|(at, _)| *at <= now) {
+            self.remove(key);
         }
+        self.proven.retain(|_, until| *until > now);
         let before = self.held.len();
         self.held.retain(|held| held.arrived + MEMORY > now);
         before - self.held.len()
@@ -197,15 +183,18 @@ impl Demux {
     }
 
     fn hold(&mut self, key: Key, delta: u16, arrived: Time, message: Message) -> Vec<Match> {
-        let difference = (key.0, delta);
-        if self.proven.contains(&difference) {
+        let Some(entry) = self.entries.get(&key) else {
+            return vec![Match::Dropped(Discard::Unmatched)];
+        };
+        let difference = (key.0, entry.fingerprint.flow, delta);
+        if let Some(until) = self.proven.get_mut(&difference) {
+            *until = arrived + PROVEN_FOR;
             return vec![self.credit(key, arrived, message, true)];
         }
         let witness = self.held.iter().position(|held| held.difference == difference && held.key != key);
         if let Some(first) = witness.and_then(|index| self.held.remove(index)) {
-            self.proven.push_back(difference);
-            if self.proven.len() > PROVEN_MAX {
-                self.proven.pop_front();
+            if self.proven.len() < PROVEN_MAX {
+                self.proven.insert(difference, arrived + PROVEN_FOR);
             }
             return vec![
                 self.credit(first.key, first.arrived, first.message, true),
@@ -224,7 +213,7 @@ impl Demux {
     fn free_ident(&mut self, template: &Template) -> u16 {
         // An odd step visits all 65536 values; idents of neighbouring packets have nothing in common.
         const STEP: u16 = 0x6A45;
-        for _ in 0..=u16::MAX {
+        for _ in 0..TRIES {
             self.next_ident = self.next_ident.wrapping_add(STEP);
             let ident = self.next_ident;
             let taken = self.entries.contains_key(&(template.destination, template.protocol, ident));
@@ -232,8 +221,28 @@ impl Demux {
                 return ident;
             }
         }
-        // 65534 packets to one destination are under way: the oldest of them has had its chance.
-        self.next_ident.clamp(1, u16::MAX - 1)
+        // Nearly 65534 packets to one destination are remembered: the one that would be forgotten first has had its chance.
+        let first = (template.destination, template.protocol, Time::ZERO, 0);
+        let last = (template.destination, template.protocol, Time::from_nanos(u64::MAX), u16::MAX);
+        let ident = self.expiry_to.range(first..=last).next().map_or(1, |&(.., ident)| ident);
+        self.remove((template.destination, template.protocol, ident));
+        ident
+    }
+
+    fn insert(&mut self, key: Key, entry: Entry) {
+        self.remove(key);
+        let (destination, protocol, ident) = key;
+        self.expiry.insert((entry.expires(), key));
+        self.expiry_to.insert((destination, protocol, entry.expires(), ident));
+        self.entries.insert(key, entry);
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some(entry) = self.entries.remove(&key) {
+            let (destination, protocol, ident) = key;
+            self.expiry.remove(&(entry.expires(), key));
+            self.expiry_to.remove(&(destination, protocol, entry.expires(), ident));
+        }
     }
 
     /// The mark of a packet: nobody without the secret can make it. Never 0, in neither half.
@@ -245,3 +254,6 @@ impl Demux {
         u32::from_be_bytes([a, b, c, d | 1])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,25 +9,31 @@ use std::{
     time::Duration,
 };
 
-use super::demux::{Demux, Discard, Match};
+pub use super::demux::RoundId;
+use super::{
+    agenda::Agenda,
+    demux::{Demux, Match},
+};
 use crate::{
-    flow::{Family, Protocol},
+    counters::{Counters, Discard},
+    flow::Protocol,
     probe::{ProbeId, Template},
     time::Time,
     trace::Trace,
-    tracer::{Event, Pacer, Reason, SendFailure, Settings, Tracer},
+    tracer::{Event, Pacer, SendFailure, Settings, Tracer},
     wire::{self, DecodeError, Message},
 };
 
-/// Names a trace in progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RoundId(u64);
+/// How long the kernel may have no room for any packet of a trace before the trace is given up.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A packet to be sent: its bytes are in [`Exchange::packet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// Where it goes.
     pub destination: IpAddr,
+    /// Where it comes from: routes may depend on it.
+    pub source: IpAddr,
     /// The interface it has to leave through (its index); `None` for the one the routes say.
     pub interface: Option<u32>,
     round: RoundId,
@@ -51,26 +57,16 @@ pub enum Datagram<'a> {
     },
 }
 
-/// What happened so far, in numbers that only grow.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Packets sent.
-    pub probes_sent: BTreeMap<(Protocol, Family), u64>,
-    /// Replies credited to a trace.
-    pub replies_received: BTreeMap<(Protocol, Family), u64>,
-    /// Messages dropped.
-    pub discarded: BTreeMap<Discard, u64>,
-    /// Packets that the kernel refused.
-    pub send_errors: u64,
-    /// Messages that the kernel dropped because our queue was full.
-    pub receive_drops: u64,
-}
-
 struct Round {
     tracer: Tracer,
     template: Template,
     timeout: Duration,
     interface: Option<u32>,
+    last_sent: Time,
+    /// Since when the kernel had no room for any packet.
+    busy_since: Option<Time>,
+    /// Whether the last packet was taken back.
+    taken_back: bool,
 }
 
 /// All traces in progress.
@@ -78,8 +74,9 @@ pub struct Exchange {
     demux: Demux,
     rounds: BTreeMap<RoundId, Round>,
     next_round: u64,
-    /// The round whose turn it is.
-    turn: RoundId,
+    agenda: Agenda,
+    /// Up to when everything that arrived has been taken in.
+    heard: Time,
     pacer: Pacer,
     packet: Vec<u8>,
     finished: VecDeque<(RoundId, Trace)>,
@@ -94,7 +91,8 @@ impl Exchange {
             demux: Demux::new(secret),
             rounds: BTreeMap::new(),
             next_round: 0,
-            turn: RoundId(0),
+            agenda: Agenda::default(),
+            heard: now,
             pacer: Self::pacer(max_pps, now),
             packet: Vec::new(),
             finished: VecDeque::new(),
@@ -113,20 +111,26 @@ impl Exchange {
         let id = RoundId(self.next_round);
         self.next_round += 1;
         let timeout = settings.timeout;
-        self.rounds.insert(id, Round { tracer: Tracer::new(settings, now), template, timeout, interface });
+        let round = Round {
+            tracer: Tracer::new(settings, now),
+            template,
+            timeout,
+            interface,
+            last_sent: now,
+            busy_since: None,
+            taken_back: false,
+        };
+        self.rounds.insert(id, round);
+        self.touched(id);
         id
     }
 
     /// Ends a trace early. It is reported with what it knows.
     pub fn stop(&mut self, id: RoundId) {
         if let Some(round) = self.rounds.remove(&id) {
+            self.agenda.remove(id);
             self.finished.push_back((id, round.tracer.into_trace(&round.template)));
         }
-    }
-
-    /// Changes the bound on all traces together.
-    pub fn set_max_pps(&mut self, max_pps: u32, now: Time) {
-        self.pacer = Self::pacer(max_pps, now);
     }
 
     /// The next packet to send now; `None` when there is nothing to send yet. Its bytes are in [`Self::packet`] until the
@@ -135,11 +139,14 @@ impl Exchange {
         if !self.pacer.ready(now) {
             return None;
         }
-        for _ in 0..self.rounds.len() {
-            let id = self.take_turn()?;
+        self.agenda.release(now);
+        for _ in 0..self.agenda.ready() {
+            let id = self.agenda.take_turn()?;
             let round = self.rounds.get_mut(&id)?;
+            // A trace that waits for its turn to send has its silences looked at here.
+            round.tracer.handle_timeout(self.heard);
             let Some(probe) = round.tracer.poll_transmit(now) else {
-                self.collect(id);
+                self.touched(id);
                 continue;
             };
             let registered = self.demux.register(
@@ -152,19 +159,26 @@ impl Exchange {
             match registered {
                 Ok(ident) => {
                     self.pacer.take(now);
+                    round.last_sent = now;
+                    if !std::mem::take(&mut round.taken_back) {
+                        round.busy_since = None;
+                    }
                     let path = (round.template.protocol, round.template.family());
                     *self.counters.probes_sent.entry(path).or_default() += 1;
-                    return Some(Transmit {
+                    let transmit = Transmit {
                         destination: round.template.destination,
+                        source: round.template.source,
                         interface: round.interface,
                         round: id,
                         probe: probe.id,
                         ident,
-                    });
+                    };
+                    self.touched(id);
+                    return Some(transmit);
                 }
                 Err(error) => {
                     round.tracer.handle_send_failure(probe.id, SendFailure::Refused(error.to_string()));
-                    self.collect(id);
+                    self.touched(id);
                 }
             }
         }
@@ -177,8 +191,17 @@ impl Exchange {
         &self.packet
     }
 
-    /// Takes back a packet that could not be sent.
-    pub fn handle_send_failure(&mut self, transmit: Transmit, failure: SendFailure) {
+    /// Takes back a packet that could not be sent. A kernel that has no room for any packet of a trace for five seconds will
+    /// not have it later: an interface's queue that does not drain.
+    pub fn handle_send_failure(&mut self, transmit: Transmit, mut failure: SendFailure) {
+        if let (SendFailure::Busy, Some(round)) = (&failure, self.rounds.get_mut(&transmit.round)) {
+            round.taken_back = true;
+            let since = *round.busy_since.get_or_insert(round.last_sent);
+            if round.last_sent.since(since) >= BUSY_PATIENCE {
+                let (to, seconds) = (transmit.destination, BUSY_PATIENCE.as_secs());
+                failure = SendFailure::Refused(format!("cannot send to {to}: no room for {seconds} s"));
+            }
+        }
         if failure != SendFailure::Busy {
             self.counters.send_errors += 1;
         }
@@ -191,7 +214,7 @@ impl Exchange {
         }
         self.demux.forget(&round.template, transmit.ident);
         round.tracer.handle_send_failure(transmit.probe, failure);
-        self.collect(transmit.round);
+        self.touched(transmit.round);
     }
 
     /// Takes in a received message; `arrived` is when the kernel had it, `now` when it was read.
@@ -212,32 +235,27 @@ impl Exchange {
         self.counters.receive_drops += count;
     }
 
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Time) {
-        for _ in 0..self.demux.forget_old(now) {
+    /// Does what is due, given that every message that arrived up to `heard` has been taken in: what is still missing then
+    /// did not come.
+    pub fn handle_timeout(&mut self, heard: Time) {
+        self.heard = self.heard.max(heard);
+        for _ in 0..self.demux.forget_old(heard) {
             self.discard(Discard::Spoofed);
         }
-        let ids: Vec<_> = self.rounds.keys().copied().collect();
-        for id in ids {
+        for id in self.agenda.take_due(heard) {
             if let Some(round) = self.rounds.get_mut(&id) {
-                round.tracer.handle_timeout(now);
-                self.collect(id);
+                round.tracer.handle_timeout(heard);
+                self.touched(id);
             }
         }
     }
 
     /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next; `None` when no trace is in progress.
     #[must_use]
-    pub fn poll_timeout(&mut self) -> Option<Time> {
-        let gate = self.pacer.next();
-        let deadlines = self.rounds.values_mut().filter_map(|round| round.tracer.poll_timeout());
-        deadlines
-            .map(|deadline| match deadline.reason {
-                // Its own bound may let it go while the common one does not.
-                Reason::Pace => deadline.at.max(gate),
-                Reason::Silence { .. } | Reason::TimeLimit => deadline.at,
-            })
-            .min()
+    pub fn poll_timeout(&self) -> Option<Time> {
+        // A trace's own bound may let it go while the common one does not.
+        let pace = self.agenda.next_pace().map(|at| at.max(self.pacer.next()));
+        pace.into_iter().chain(self.agenda.next_due()).min()
     }
 
     /// The next trace that is over.
@@ -257,14 +275,6 @@ impl Exchange {
         &self.counters
     }
 
-    /// The trace whose turn it is; the turn passes to the one behind it.
-    fn take_turn(&mut self) -> Option<RoundId> {
-        let behind = self.rounds.range(self.turn..).next();
-        let (&id, _) = behind.or_else(|| self.rounds.iter().next())?;
-        self.turn = RoundId(id.0 + 1);
-        Some(id)
-    }
-
     fn handle_message(&mut self, now: Time, arrived: Time, message: Message) {
         for found in self.demux.resolve(arrived, message) {
             match found {
@@ -278,7 +288,7 @@ impl Exchange {
                     let path = (round.template.protocol, round.template.family());
                     *self.counters.replies_received.entry(path).or_default() += 1;
                     round.tracer.handle_reply(now, reply);
-                    self.collect(id);
+                    self.touched(id);
                 }
             }
         }
@@ -288,11 +298,14 @@ impl Exchange {
         *self.counters.discarded.entry(reason).or_default() += 1;
     }
 
-    /// Takes a trace out if it is over.
-    fn collect(&mut self, id: RoundId) {
-        let over = self.rounds.get_mut(&id).and_then(|round| round.tracer.poll_event());
-        if let Some(Event::Finished(_)) = over {
-            self.stop(id);
+    /// To be called whenever a tracer was: takes the trace out if it is over, otherwise notes when it wants to be called next.
+    fn touched(&mut self, id: RoundId) {
+        let Some(round) = self.rounds.get_mut(&id) else {
+            return;
+        };
+        match round.tracer.poll_event() {
+            Some(Event::Finished(_)) => self.stop(id),
+            None => self.agenda.set(id, round.tracer.poll_timeout()),
         }
     }
 

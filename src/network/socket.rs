@@ -5,8 +5,8 @@
 use std::{
     io,
     io::IoSliceMut,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket as StdUdpSocket},
-    os::fd::{AsFd, AsRawFd},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket as StdUdpSocket},
+    os::fd::{AsFd, AsRawFd, RawFd},
     task::{Context, Poll},
     time::Duration,
 };
@@ -36,7 +36,8 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// What could not be done with a socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// The process may not open raw sockets.
+    /// The process may not open raw sockets. The advice is the `e` flag because the program does not raise the capability
+    /// itself: with `+p` alone it would not have it in effect.
     #[error(
         "raw sockets need the capability CAP_NET_RAW; grant it with `setcap cap_net_raw+ep {program}`, or run as root"
     )]
@@ -162,48 +163,50 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Sends a whole IP packet.
+    /// Sends a whole IP packet from this address, through this interface or the one the routes say.
+    ///
+    /// The kernel looks up the route of a packet that brings its own header without looking into it: source and interface
+    /// have to be said again beside it.
     ///
     /// # Errors
     /// What the kernel says: no route, not permitted, no room.
-    pub(super) fn send(&self, packet: &[u8], destination: IpAddr, interface: Option<u32>) -> io::Result<()> {
-        match destination {
-            IpAddr::V4(address) => send_v4(&self.v4, packet, address, interface),
-            IpAddr::V6(address) => {
-                let socket = self.v6.as_ref().ok_or_else(|| io::Error::from(Errno::EAFNOSUPPORT))?;
-                send_v6(socket, packet, address, interface)
+    pub(super) fn send(
+        &self,
+        packet: &[u8],
+        source: IpAddr,
+        destination: IpAddr,
+        interface: Option<u32>,
+    ) -> io::Result<()> {
+        let packet = [io::IoSlice::new(packet)];
+        let index = interface.unwrap_or(0);
+        match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let info = nix::libc::in_pktinfo {
+                    ipi_ifindex: i32::try_from(index).unwrap_or(0),
+                    ipi_spec_dst: nix::libc::in_addr { s_addr: u32::from_ne_bytes(source.octets()) },
+                    ipi_addr: nix::libc::in_addr { s_addr: 0 },
+                };
+                let to = SockaddrIn::from(SocketAddrV4::new(destination, 0));
+                let control = [ControlMessage::Ipv4PacketInfo(&info)];
+                sendmsg(self.v4.as_raw_fd(), &packet, &control, MsgFlags::empty(), Some(&to))?;
             }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let socket = self.v6.as_ref().ok_or_else(|| io::Error::from(Errno::EAFNOSUPPORT))?;
+                // Linux holds to an interface only where no source is said (ip6_route_output_flags); with both it would
+                // choose among the next hops of all interfaces.
+                let source = if interface.is_some() { Ipv6Addr::UNSPECIFIED } else { source };
+                let info = nix::libc::in6_pktinfo {
+                    ipi6_addr: nix::libc::in6_addr { s6_addr: source.octets() },
+                    ipi6_ifindex: index,
+                };
+                let to = SockaddrIn6::from(SocketAddrV6::new(destination, 0, 0, index));
+                let control = [ControlMessage::Ipv6PacketInfo(&info)];
+                sendmsg(socket.as_raw_fd(), &packet, &control, MsgFlags::empty(), Some(&to))?;
+            }
+            _ => return Err(Errno::EAFNOSUPPORT.into()),
         }
+        Ok(())
     }
-}
-
-fn send_v4(socket: &Socket, packet: &[u8], address: Ipv4Addr, interface: Option<u32>) -> io::Result<()> {
-    let Some(index) = interface else {
-        return socket.send_to(packet, &SocketAddr::from((address, 0)).into()).map(drop);
-    };
-    let info = nix::libc::in_pktinfo {
-        ipi_ifindex: i32::try_from(index).unwrap_or(0),
-        ipi_spec_dst: nix::libc::in_addr { s_addr: 0 },
-        ipi_addr: nix::libc::in_addr { s_addr: 0 },
-    };
-    let [a, b, c, d] = address.octets();
-    let to = SockaddrIn::new(a, b, c, d, 0);
-    let control = [ControlMessage::Ipv4PacketInfo(&info)];
-    sendmsg(socket.as_raw_fd(), &[io::IoSlice::new(packet)], &control, MsgFlags::empty(), Some(&to))?;
-    Ok(())
-}
-
-fn send_v6(socket: &Socket, packet: &[u8], address: Ipv6Addr, interface: Option<u32>) -> io::Result<()> {
-    let Some(index) = interface else {
-        return socket.send_to(packet, &SocketAddr::from((address, 0)).into()).map(drop);
-    };
-    // The scope in the socket address counts for link-local destinations only.
-    let info =
-        nix::libc::in6_pktinfo { ipi6_addr: nix::libc::in6_addr { s6_addr: [0; 16] }, ipi6_ifindex: index };
-    let to = SockaddrIn6::from(SocketAddrV6::new(address, 0, 0, index));
-    let control = [ControlMessage::Ipv6PacketInfo(&info)];
-    sendmsg(socket.as_raw_fd(), &[io::IoSlice::new(packet)], &control, MsgFlags::empty(), Some(&to))?;
-    Ok(())
 }
 
 impl Receiver {
@@ -212,38 +215,51 @@ impl Receiver {
         self.socket.poll_recv_ready(context)
     }
 
-    /// Reads what is there, at most a batch, and hands over each message. Returns how many there were, and how many the
-    /// kernel dropped for want of room since the last call.
-    pub(super) fn read(&mut self, mut take: impl FnMut(Received<'_>)) -> io::Result<(usize, u32)> {
+    /// Reads what is there, at most a batch, and hands over each message. Returns how many the kernel dropped for want of
+    /// room since the last call.
+    ///
+    /// # Errors
+    /// What the kernel says; `WouldBlock` when there is nothing, and only then does [`Self::poll_readable`] wait.
+    pub(super) fn read(&mut self, mut take: impl FnMut(Received<'_>)) -> io::Result<u32> {
         let Self { socket, buffers, dropped, .. } = self;
         let before = *dropped;
         let descriptor = socket.as_raw_fd();
-        let count = socket.try_io(Interest::READABLE, || {
-            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-                buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer.as_mut_slice())]).collect();
-            // The headers hold raw pointers and must not outlive this call; making them costs less than a microsecond.
-            let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(
-                BATCH,
-                Some(cmsg_space!(TimeSpec, u32, [u8; 64])),
-            );
-            let messages =
-                recvmmsg(descriptor, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
-            let mut count = 0;
-            for message in messages {
-                count += 1;
-                let (stamp, overflow) = read_control(&message);
-                if let Some(overflow) = overflow {
-                    *dropped = overflow;
-                }
-                let from = message.address.as_ref().and_then(sender);
-                for bytes in message.iovs() {
-                    take(Received { from, bytes, stamp });
-                }
+        let mut batch = || read_batch(descriptor, buffers, dropped, &mut take);
+        // The runtime learns of readiness when it looks, and what is there is to be read now. Where nothing is, it has to be
+        // told, or it would go on calling the socket readable.
+        match batch() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.try_io(Interest::READABLE, batch)?;
             }
-            Ok(count)
-        })?;
-        Ok((count, self.dropped.wrapping_sub(before)))
+            read => read?,
+        }
+        Ok(self.dropped.wrapping_sub(before))
     }
+}
+
+fn read_batch(
+    descriptor: RawFd,
+    buffers: &mut [[u8; MESSAGE_MAX]],
+    dropped: &mut u32,
+    take: &mut impl FnMut(Received<'_>),
+) -> io::Result<()> {
+    let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+        buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer.as_mut_slice())]).collect();
+    // The headers hold raw pointers and must not outlive this call; making them costs less than a microsecond.
+    let mut headers =
+        MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(cmsg_space!(TimeSpec, u32, [u8; 64])));
+    let messages = recvmmsg(descriptor, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+    for message in messages {
+        let (stamp, overflow) = read_control(&message);
+        if let Some(overflow) = overflow {
+            *dropped = overflow;
+        }
+        let from = message.address.as_ref().and_then(sender);
+        for bytes in message.iovs() {
+            take(Received { from, bytes, stamp });
+        }
+    }
+    Ok(())
 }
 
 type ReceivedMessage<'a> = nix::sys::socket::RecvMsg<'a, 'a, SockaddrStorage>;

@@ -77,7 +77,10 @@ fn completeness(trace: &Trace) -> String {
     };
     let route = &trace.route;
     match (route.reached(), trace.stop_reason) {
-        (false, StopReason::Complete) => "destination not reached".to_owned(),
+        (false, StopReason::Complete) => match &trace.detail {
+            Some(detail) => format!("destination not reached ({detail})"),
+            None => "destination not reached".to_owned(),
+        },
         (false, _) => format!("destination not reached ({})", why()),
         (true, StopReason::Complete) => match route.confidence {
             Some(confidence) if confidence >= trace.confidence => {

@@ -122,7 +122,7 @@ impl Bench {
 
     /// Moves on to the next thing that happens.
     fn advance(&mut self) {
-        let deadlines = self.processes.iter_mut().filter_map(Exchange::poll_timeout);
+        let deadlines = self.processes.iter().filter_map(Exchange::poll_timeout);
         let next = deadlines.chain(self.network.next_delivery()).min();
         self.now = self.now.max(next.unwrap_or(self.now + Duration::from_secs(1)));
         while let Some(delivery) = self.network.poll_delivery(self.now) {

@@ -29,6 +29,14 @@ pub enum BindError {
     },
 }
 
+/// Whether a text is an address to listen on, as far as can be told without the system.
+///
+/// # Errors
+/// [`BindError::Invalid`] where it is not.
+pub fn check_address(address: &str) -> Result<(), BindError> {
+    split(address).map(drop)
+}
+
 /// Opens a listening socket for each of `addresses`: `HOST:PORT`, `[IPV6]:PORT`, or `:PORT` for all addresses of both families
 /// (of IPv4 alone where the machine has no IPv6). Port 0 is any free port. The sockets do not block.
 ///
@@ -39,15 +47,18 @@ pub fn bind<A: AsRef<str>>(addresses: &[A]) -> Result<Vec<TcpListener>, BindErro
 }
 
 fn bind_one(address: &str) -> Result<TcpListener, BindError> {
+    let (host, port) = split(address)?;
+    let listener = if host.is_empty() { everywhere(port) } else { on_host(address) };
+    listener.map_err(|source| BindError::Refused { address: address.to_owned(), source })
+}
+
+/// Host and port.
+fn split(address: &str) -> Result<(&str, u16), BindError> {
     let invalid = || BindError::Invalid { address: address.to_owned() };
     let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
     let port: u16 = port.parse().map_err(|_| invalid())?;
     let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
-    if bare_v6 {
-        return Err(invalid());
-    }
-    let listener = if host.is_empty() { everywhere(port) } else { on_host(address) };
-    listener.map_err(|source| BindError::Refused { address: address.to_owned(), source })
+    if bare_v6 { Err(invalid()) } else { Ok((host, port)) }
 }
 
 /// One socket for both families; for IPv4 alone where IPv6 is switched off.

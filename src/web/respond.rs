@@ -61,7 +61,16 @@ pub(super) async fn to(method: Method, uri: Uri, state: Arc<State>) -> Reply {
         Route::Style => return reply(StatusCode::OK, CSS, page::STYLE.to_owned()),
         _ => {}
     }
-    let shown = tokio::task::spawn_blocking(move || show(&route, &state)).await;
+    // The semaphore is never closed.
+    let Ok(permit) = Arc::clone(&state.renderings).acquire_owned().await else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+    };
+    let shown = tokio::task::spawn_blocking(move || {
+        // Held until it is computed, also where the client has gone.
+        let _permit = permit;
+        show(&route, &state)
+    })
+    .await;
     shown.unwrap_or_else(|error| {
         tracing::error!(%error, path = uri.path(), "a response could not be made");
         text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")

@@ -359,6 +359,28 @@ fn held_engine() -> (EngineCounters, mpsc::Receiver<()>, mpsc::Sender<()>) {
 }
 
 #[test]
+fn few_responses_are_computed_at_once() {
+    let (engine, asked, release) = held_engine();
+    let server = Server::with(&targets(), engine, Bounds { renderings: 2, ..Bounds::default() });
+    let mut scrapes: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for stream in &mut scrapes {
+        request(stream, "GET", "/metrics", "close");
+    }
+    for _ in 0..2 {
+        asked.recv_timeout(PATIENCE).expect("two are in progress");
+    }
+    let third = asked.recv_timeout(Duration::from_millis(200));
+    assert!(third.is_err(), "the third waits");
+    assert_eq!(server.ask("GET", "/-/healthy").status, 200, "what costs nothing does not");
+    for _ in 0..3 {
+        release.send(()).expect("the requests wait");
+    }
+    for stream in &mut scrapes {
+        assert_eq!(respond(stream).status, 200);
+    }
+}
+
+#[test]
 fn requests_in_progress_end_before_the_server_does() {
     let (engine, asked, release) = held_engine();
     let bounds = Bounds { grace: PATIENCE, ..Bounds::default() };

@@ -251,8 +251,14 @@ fn translated_packets() {
         let translate =
             |quote: Quote| Quote { checksum: quote.checksum.map(|checksum| checksum + DELTA), ..quote };
         // The checksum of TCP is not among the first eight bytes, its tag is.
-        let unproven = match protocol {
-            Protocol::Tcp => Verdict::Ours,
+        // Of UDP over IPv6 it is the identity, and nothing else tells whose packet it is.
+        let unmarked = match (family, protocol) {
+            (Family::V6, Protocol::Udp) => Verdict::Foreign,
+            _ => Verdict::Ours,
+        };
+        let unproven = match (family, protocol) {
+            (_, Protocol::Tcp) => Verdict::Ours,
+            (Family::V6, Protocol::Udp) => Verdict::Foreign,
             _ => Verdict::Unproven { delta: DELTA },
         };
         let elsewhere = Quote { source: Some(ROUTER_V6.into()), ..whole };
@@ -273,7 +279,7 @@ fn translated_packets() {
         };
         for (name, quote, verdict) in [
             ("whole", whole, Verdict::Ours),
-            ("short", short, Verdict::Ours),
+            ("short", short, unmarked),
             ("whole, checksum", translate(whole), Verdict::Nat),
             ("short, checksum", translate(short), unproven),
             ("whole, source", elsewhere, Verdict::Nat),

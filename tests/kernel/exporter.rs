@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::Write as _,
+    net::IpAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -22,9 +23,10 @@ use crate::{
 /// How often to look for something that has to happen, [`PAUSE`] apart, before the test fails: 30 seconds.
 const LOOKS: usize = 300;
 const PAUSE: Duration = Duration::from_millis(100);
+const ARGUMENTS: [&str; 2] = ["--config.file=config.yaml", "--web.listen-address=127.0.0.1:10659"];
 
 /// A running program at the source of a lab, with its files. It is ended when it is dropped.
-struct Running {
+pub(crate) struct Running {
     process: Child,
     directory: tempfile::TempDir,
 }
@@ -46,9 +48,17 @@ impl Running {
         Self { process, directory }
     }
 
-    fn exporter(lab: &Lab, config: &str) -> Self {
-        let arguments = ["--config.file=config.yaml", "--web.listen-address=127.0.0.1:10659"];
-        Self::start(lab, PROGRAM, &arguments, &[("config.yaml", config)])
+    pub(crate) fn exporter(lab: &Lab, config: &str) -> Self {
+        Self::start(lab, PROGRAM, &ARGUMENTS, &[("config.yaml", config)])
+    }
+
+    /// An exporter that asks this name server.
+    pub(crate) fn exporter_with_resolver(lab: &Lab, config: &str, server: IpAddr) -> Self {
+        let resolver = format!("nameserver {server}\noptions timeout:30\n");
+        // In a mount namespace of its own, the file is this process's alone.
+        let script = "mount --bind resolv.conf /etc/resolv.conf && exec \"$0\" \"$@\"";
+        let arguments = [&["--mount", "sh", "-e", "-c", script, PROGRAM][..], &ARGUMENTS].concat();
+        Self::start(lab, "unshare", &arguments, &[("config.yaml", config), ("resolv.conf", &resolver)])
     }
 
     fn log(&self) -> String {
@@ -57,6 +67,19 @@ impl Running {
 
     fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Sends SIGTERM; the exit code where it ends in this time.
+    pub(crate) fn terminate_within(mut self, time: Duration) -> Option<i32> {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        for _ in 0..time.as_millis() / PAUSE.as_millis() {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            thread::sleep(PAUSE);
+        }
+        None
     }
 
     /// Sends SIGTERM and waits for the end; its exit code.
@@ -76,14 +99,14 @@ impl Drop for Running {
 }
 
 /// The body at a URL as seen from the source of the lab; `None` while nobody answers or the status is an error.
-fn get(lab: &Lab, url: &str) -> Option<String> {
+pub(crate) fn get(lab: &Lab, url: &str) -> Option<String> {
     let output =
         lab.command("s", "curl").args(["--silent", "--fail", "--max-time", "10", url]).output().unwrap();
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
 /// Waits until `look` finds something.
-fn wait_for<T>(what: &str, exporter: &Running, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, exporter: &Running, mut look: impl FnMut() -> Option<T>) -> T {
     for _ in 0..LOOKS {
         if let Some(found) = look() {
             return found;
@@ -93,17 +116,17 @@ fn wait_for<T>(what: &str, exporter: &Running, mut look: impl FnMut() -> Option<
     panic!("waited in vain for {what}; the log says:\n{}", exporter.log());
 }
 
-fn scrape(lab: &Lab) -> Option<String> {
+pub(crate) fn scrape(lab: &Lab) -> Option<String> {
     get(lab, "http://127.0.0.1:10659/metrics")
 }
 
 /// The value of a series in an exposition.
-fn value(exposition: &str, series: &str) -> Option<f64> {
+pub(crate) fn value(exposition: &str, series: &str) -> Option<f64> {
     let line = exposition.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
     Some(line.parse().unwrap())
 }
 
-fn rounds(exposition: &str, target: &str) -> f64 {
+pub(crate) fn rounds(exposition: &str, target: &str) -> f64 {
     value(exposition, &format!("traceflow_rounds_total{{target=\"{target}\"}}")).unwrap()
 }
 

@@ -14,6 +14,7 @@
 mod exporter;
 mod lab;
 mod lab_tests;
+mod network_tests;
 mod prober;
 mod protocols;
 mod traces;

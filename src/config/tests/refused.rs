@@ -109,8 +109,6 @@ fn refuses_modules() {
         protocol: UDP                 => protocol: unknown value `UDP`; allowed are udp, icmp, tcp
         family: ipv4                  => family: unknown value `ipv4`; allowed are any, v4, v6
         strategy: lite                => strategy: unknown value `lite`; allowed are fixed, mda, mda-lite
-        strategy: mda                 => strategy: mda is not available in this version; allowed is fixed
-        strategy: mda-lite            => strategy: mda-lite is not available in this version; allowed is fixed
         confidence: 0                 => confidence: 0 is no confidence; {CONFIDENCE}
         confidence: 1                 => confidence: 1 is no confidence; {CONFIDENCE}
         confidence: .nan              => confidence: NaN is no confidence; {CONFIDENCE}

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::Path, time::Duration};
 
 use super::*;
 use crate::{
-    flow::FlowSequence,
+    flow::{Family, FlowSequence},
     probe::Ttl,
     simulation::{Bench, Network, Topology},
     strategy::{Confidence, Strategy},
@@ -229,4 +229,35 @@ fn a_refused_packet_ends_its_trace_and_a_busy_kernel_does_not() {
     assert_eq!(trace.stop_reason.name(), "send_failed");
     assert_eq!(trace.detail.as_deref(), Some("not permitted"));
     assert_eq!((trace.probes_sent, exchange.counters().send_errors), (0, 1));
+}
+
+#[test]
+fn a_kernel_that_stays_busy_ends_the_trace_and_no_other() {
+    let topology: Topology = "s -> r1 -> d".parse().unwrap();
+    let network = Network::new(&topology, Family::V4, 1);
+    let template = Bench::new(network.clone(), 0, 1, 1).template(network.destination(), Protocol::Udp);
+    let mut exchange = Exchange::new([7; 16], 1000, Time::ZERO);
+    let stuck = exchange.start(Time::ZERO, template.clone(), None, settings(1, 1));
+    let mut now = Time::ZERO;
+    let mut fail = |exchange: &mut Exchange, for_millis: u64| {
+        for _ in 0..for_millis {
+            now = now + Duration::from_millis(1);
+            exchange.handle_timeout(now);
+            if let Some(transmit) = exchange.poll_transmit(now) {
+                exchange.handle_send_failure(transmit, SendFailure::Busy);
+            }
+        }
+        now
+    };
+    let later = fail(&mut exchange, 4000);
+    assert!(exchange.poll_transmit(later + Duration::from_millis(1)).is_some(), "this one goes out");
+    fail(&mut exchange, 4000);
+    assert!(exchange.poll_finished().is_none(), "the time counts from the last packet that went out");
+    let end = fail(&mut exchange, 2000);
+    let (id, trace) = exchange.poll_finished().unwrap();
+    assert_eq!((id, trace.stop_reason.name()), (stuck, "send_failed"));
+    assert!(trace.detail.as_deref().is_some_and(|detail| detail.ends_with("no room for 5 s")), "{trace:?}");
+    assert_eq!(exchange.counters().send_errors, 1);
+    exchange.start(end, template, None, settings(1, 1));
+    assert!(exchange.poll_transmit(end + Duration::from_secs(1)).is_some());
 }
