@@ -1,7 +1,7 @@
 //! What the settings of a module say about each other. The same for a configuration file and for the command line.
 
 use super::{FamilyChoice, Module};
-use crate::flow::{Family, FlowSequence, Protocol};
+use crate::flow::{Family, FlowSequence};
 
 /// Two settings of a module that contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,9 +40,9 @@ impl Module {
                 format!("an address of that family, or family: {}", FamilyChoice::from(Family::of(source))),
             );
         }
-        // The flow of an ICMP probe is its checksum, so source ports do not bound it.
+        // The checksums of echo requests are drawn from the same range.
         let room = FlowSequence::new(self.source_port, 0).len();
-        if self.protocol != Protocol::Icmp && usize::from(self.flows) > room {
+        if usize::from(self.flows) > room {
             let (flows, port) = (self.flows, self.source_port);
             return if flows_given {
                 let wrong =

@@ -162,6 +162,7 @@ impl<'a> Walk<'a> {
 fn advance(walks: &mut [Walk<'_>], ttl: Ttl, evidence: &Evidence) -> Vec<Key> {
     let met: Vec<_> =
         walks.iter().map(|walk| if walk.passes(ttl) { walk.keys(ttl, evidence) } else { None }).collect();
+    let met = without_doubtful_silence(walks, &met);
     let keys: Vec<_> = met.iter().flatten().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect();
     for (walk, met) in walks.iter_mut().zip(met) {
         walk.trail.push(match met {
@@ -170,6 +171,29 @@ fn advance(walks: &mut [Walk<'_>], ttl: Ttl, evidence: &Evidence) -> Vec<Key> {
         });
     }
     keys
+}
+
+/// Flows through one node that are answered one hop further, from which on a single silent one among them is no witness of a silent
+/// node: six flows would have shown a second successor to more than one of them in nearly all cases, and a burst of loss is likelier.
+const WITNESSES: usize = 6;
+
+fn without_doubtful_silence(walks: &[Walk<'_>], met: &[Option<BTreeSet<Key>>]) -> Vec<Option<BTreeSet<Key>>> {
+    let mut answered: BTreeMap<Option<&Position>, usize> = BTreeMap::new();
+    let mut silent: BTreeMap<Option<&Position>, usize> = BTreeMap::new();
+    for (walk, met) in walks.iter().zip(met) {
+        for key in met.iter().flatten() {
+            let counts = if matches!(key, Key::Silent(_)) { &mut silent } else { &mut answered };
+            *counts.entry(walk.trail.last()).or_default() += 1;
+        }
+    }
+    let doubtful = |walk: &Walk<'_>| {
+        let count = |counts: &BTreeMap<_, usize>| counts.get(&walk.trail.last()).copied().unwrap_or(0);
+        count(&silent) == 1 && count(&answered) >= WITNESSES
+    };
+    let kept = walks.iter().zip(met).map(|(walk, met)| {
+        met.clone().filter(|met| !(met.iter().all(|key| matches!(key, Key::Silent(_))) && doubtful(walk)))
+    });
+    kept.collect()
 }
 
 fn hop(walks: &[Walk<'_>], ttl: Ttl, keys: &[Key], evidence: &Evidence) -> Hop {

@@ -206,3 +206,8 @@ fn named(truth: &Truth) -> Named {
         truth.links.iter().filter(|&&(ttl, from, to)| !silent(ttl, from) && !silent(ttl + 1, to)).copied();
     (nodes.collect(), links.collect())
 }
+
+/// Runs a row of the long version: 1000, or what the environment variable ACCURACY_RUNS says.
+pub(crate) fn long_runs() -> u32 {
+    std::env::var("ACCURACY_RUNS").map_or(1000, |runs| runs.parse().unwrap())
+}

@@ -95,14 +95,18 @@ fn a_route_of_twelve_hops_is_found_with_few_probes_in_few_round_trips() {
 #[ignore = "long: make accuracy"]
 fn tables() {
     println!("{}", Row::HEADER);
+    let mut broken = Vec::new();
     for topology in TOPOLOGIES {
         for strategy in STRATEGIES {
             for loss in [0.0, 0.02, 0.05] {
-                let row = Campaign { runs: 1000, loss, ..Campaign::of(topology, strategy) }.run();
+                let row =
+                    Campaign { runs: campaign::long_runs(), loss, ..Campaign::of(topology, strategy) }.run();
                 println!("{row}");
-                assert_eq!((row.false_nodes, row.false_links), (0, 0), "{row}");
-                assert!(row.upper_bound() <= 0.05, "{row}");
+                if (row.false_nodes, row.false_links) != (0, 0) || row.upper_bound() > 0.05 {
+                    broken.push(format!("{row} with {} false nodes", row.false_nodes));
+                }
             }
         }
     }
+    assert!(broken.is_empty(), "{broken:#?}");
 }
