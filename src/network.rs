@@ -171,7 +171,7 @@ impl Driver {
                     Some(command) => self.obey(command),
                     None => return,
                 },
-                index = readable(&self.receivers) => self.receive(index),
+                () = readable(&self.receivers) => self.receive(),
                 () = tokio::time::sleep_until(self.clock.instant(deadline)) => {}
             }
             self.exchange.handle_timeout(self.clock.now());
@@ -219,28 +219,29 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self, index: usize) {
-        let Some(receiver) = self.receivers.get_mut(index) else {
-            return;
-        };
-        let (family, protocol) = (receiver.family, receiver.protocol);
-        let arrivals = self.clock.arrivals();
-        let exchange = &mut self.exchange;
-        let read = receiver.read(|message| {
-            let datagram = match (family, message.from) {
-                (Family::V4, _) => Datagram::V4(message.bytes),
-                (Family::V6, Some(std::net::IpAddr::V6(from))) => {
-                    Datagram::V6 { from, protocol, message: message.bytes }
+    /// Reads a batch from each socket, so that none waits until another is empty: the destination's answers may come by
+    /// another one than the routers'.
+    fn receive(&mut self) {
+        for receiver in &mut self.receivers {
+            let (family, protocol) = (receiver.family, receiver.protocol);
+            let arrivals = self.clock.arrivals();
+            let exchange = &mut self.exchange;
+            let read = receiver.read(|message| {
+                let datagram = match (family, message.from) {
+                    (Family::V4, _) => Datagram::V4(message.bytes),
+                    (Family::V6, Some(std::net::IpAddr::V6(from))) => {
+                        Datagram::V6 { from, protocol, message: message.bytes }
+                    }
+                    (Family::V6, _) => return,
+                };
+                exchange.handle_datagram(arrivals.read_at(), arrivals.at(message.stamp), datagram);
+            });
+            match read {
+                Ok((_, dropped)) => self.exchange.handle_receive_drops(dropped.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    tracing::warn!(%error, family = family.label(), protocol = protocol.name(), "cannot receive");
                 }
-                (Family::V6, _) => return,
-            };
-            exchange.handle_datagram(arrivals.read_at(), arrivals.at(message.stamp), datagram);
-        });
-        match read {
-            Ok((_, dropped)) => self.exchange.handle_receive_drops(dropped.into()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => {
-                tracing::warn!(%error, family = family.label(), protocol = protocol.name(), "cannot receive");
             }
         }
     }
@@ -266,17 +267,18 @@ impl Driver {
     }
 }
 
-/// Waits until one of the sockets has something; its index.
-async fn readable(receivers: &[Receiver]) -> usize {
+/// Waits until one of the sockets has something.
+async fn readable(receivers: &[Receiver]) {
     std::future::poll_fn(|context| {
-        for (index, receiver) in receivers.iter().enumerate() {
+        let mut ready = std::task::Poll::Pending;
+        for receiver in receivers {
             if receiver.poll_readable(context).is_ready() {
-                return std::task::Poll::Ready(index);
+                ready = std::task::Poll::Ready(());
             }
         }
-        std::task::Poll::Pending
+        ready
     })
-    .await
+    .await;
 }
 
 /// Random bytes that tell this process's packets from those of all others.
