@@ -157,14 +157,23 @@ fn config(lab: &Lab, family: Family) -> String {
     )
 }
 
-#[test]
-fn paths_are_counted_right_round_after_round() {
+/// Over both families at the same time, each in a lab of its own: these tests wait for rounds.
+fn over_both_families(check: impl Fn(Family) + Sync) {
     if lab::skipped() {
         return;
     }
-    let lab = Lab::build(&topology("three-targets"), Options::routers());
-    for family in [Family::V4, Family::V6] {
-        lab.replace_next_hops("r1", &["a1", "b1", "c1", "e1"]);
+    thread::scope(|scope| {
+        for family in [Family::V4, Family::V6] {
+            let check = &check;
+            scope.spawn(move || check(family));
+        }
+    });
+}
+
+#[test]
+fn paths_are_counted_right_round_after_round() {
+    over_both_families(|family| {
+        let lab = Lab::build(&topology("three-targets"), Options::routers());
         let exporter = Running::exporter(&lab, &config(&lab, family));
         wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
 
@@ -184,16 +193,13 @@ fn paths_are_counted_right_round_after_round() {
         let fewer = watch(&lab, &exporter, "d1", 3, &gauges);
         assert_eq!(fewer, vec![vec![3.0, 3.0, 1.0, 32.0]; 3], "one of four next hops is gone, {family:?}");
         assert_eq!(exporter.terminate(), Some(0), "{family:?}");
-    }
+    });
 }
 
 #[test]
 fn a_branch_that_swallows_packets_shows_in_the_flows_that_reach() {
-    if lab::skipped() {
-        return;
-    }
-    let lab = Lab::build(&topology("swallow"), Options::routers());
-    for family in [Family::V4, Family::V6] {
+    over_both_families(|family| {
+        let lab = Lab::build(&topology("swallow"), Options::routers());
         let host = lab.destination(family);
         let config = format!(
             "global: {{ interval: 2s }}\nmodules: {{ default: {{ flows: 32 }} }}\ntargets: [{{ name: d, host: \"{host}\" }}]\n"
@@ -209,7 +215,7 @@ fn a_branch_that_swallows_packets_shows_in_the_flows_that_reach() {
                 round[3]
             );
         }
-    }
+    });
 }
 
 /// All protocols towards one destination and towards ourselves at the same time, while another program of the machine
@@ -222,7 +228,7 @@ fn all_protocols_are_traced_side_by_side() {
     let lab = Lab::build(&topology("diamond4"), Options::routers());
     let _listener = Listener::start(&lab, "d", 33_452);
     let protocols = ["udp", "icmp", "tcp"];
-    let mut config = "global: { interval: 1s }\nmodules:\n".to_owned();
+    let mut config = "global: { interval: 2s }\nmodules:\n".to_owned();
     for protocol in protocols {
         writeln!(config, "  {protocol}: {{ protocol: {protocol}, flows: 32 }}").unwrap();
     }
@@ -248,8 +254,12 @@ fn all_protocols_are_traced_side_by_side() {
     let connect = format!("for i in 1 2 3 4 5 6 7 8; do : </dev/tcp/{destination}/33452; done");
     for _ in 0..3 {
         assert!(lab.command("s", "bash").args(["-ec", &connect]).status().unwrap().success());
-        watch(&lab, &exporter, &expected[0].0, 1, &[]);
-        let exposition = scrape(&lab).unwrap();
+        let before = scrape(&lab).unwrap();
+        let exposition = wait_for("another round of all", &exporter, || {
+            scrape(&lab).filter(|now| {
+                expected.iter().all(|(target, _)| rounds(now, target) > rounds(&before, target))
+            })
+        });
         for (target, paths) in &expected {
             let read = |name: &str| value(&exposition, &format!("{name}{{target=\"{target}\"}}")).unwrap();
             let found = ["traceflow_target_up", "traceflow_flows_reached", "traceflow_paths"].map(read);

@@ -235,13 +235,17 @@ impl Lab {
             .finish()
             .unwrap_or_else(|error| panic!("cannot make the lab's namespaces: {error}"));
 
-        let scripts: Vec<(&str, Script)> = (self.plan.nodes.iter().enumerate())
-            .map(|(index, node)| {
-                (node.name.as_str(), Script::shell(&self.namespace(index), &self.script(index)))
-            })
-            .collect();
-        for (node, script) in scripts {
-            script.finish().unwrap_or_else(|error| panic!("cannot set up the lab's node `{node}`: {error}"));
+        self.run_everywhere(|node| Script::shell(&self.namespace(node), &self.script(node)));
+        self.run_everywhere(|node| Script::ip_in(&self.namespace(node), &self.look_at_links(node)));
+    }
+
+    /// Runs a script for each node, all at the same time.
+    fn run_everywhere(&self, start: impl Fn(usize) -> Script) {
+        let scripts: Vec<Script> = (0..self.plan.nodes.len()).map(start).collect();
+        for (script, node) in scripts.into_iter().zip(&self.plan.nodes) {
+            script
+                .finish()
+                .unwrap_or_else(|error| panic!("cannot set up the lab's node `{}`: {error}", node.name));
         }
     }
 }

@@ -85,6 +85,23 @@ fn open_and_closed_ports_are_both_the_destination() {
     }
 }
 
+/// Routers and a TCP destination answer to different sockets. Were one read only when the other is empty, flows would be
+/// asked far beyond their end.
+#[test]
+fn answers_of_the_destination_are_read_as_early_as_those_of_routers() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("diamond4"), Options::routers());
+    for family in FAMILIES {
+        let sent = ["udp", "tcp"].map(|protocol| {
+            let options = ["--protocol", protocol, "--paths", "64", "--pps", "1000000"];
+            trace(&lab, family, &options)["probes_sent"].as_u64().unwrap()
+        });
+        assert!(sent[1] * 4 < sent[0] * 5, "{sent:?} of UDP and TCP, {family:?}");
+    }
+}
+
 /// There the raw sockets see our own probes as well, and the kernel's resets.
 #[test]
 fn loopback_is_traced_like_any_host() {

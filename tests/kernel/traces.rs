@@ -178,7 +178,7 @@ traces! {
     swallow_by_routers: "swallow", routers, udp tcp, 32 flows, Some reach;
     unreachable_by_links: "unreachable", links, udp, 32 flows, Some reach;
     unreachable_by_routers: "unreachable", routers, udp tcp, 32 flows, Some reach;
-    blackhole_by_routers: "blackhole", routers, udp icmp tcp, 8 flows, None reach;
+    blackhole_by_routers: "blackhole", routers, udp, 8 flows, None reach;
 }
 
 /// Which way an answer comes does not change who sent it.

@@ -19,6 +19,8 @@ pub(crate) struct Capture {
     tcpdump: Child,
     packets: Receiver<String>,
     remarks: Receiver<String>,
+    /// Packets that came before tcpdump had set its filter. It counts them as received and throws them away.
+    before: u64,
 }
 
 impl Capture {
@@ -36,7 +38,7 @@ impl Capture {
             .expect("cannot start tcpdump");
         let packets = lines(tcpdump.stdout.take().unwrap());
         let remarks = lines(tcpdump.stderr.take().unwrap());
-        let capture = Self { tcpdump, packets, remarks };
+        let mut capture = Self { tcpdump, packets, remarks, before: 0 };
         let mut said = String::new();
         while !said.contains("listening on") {
             match capture.remarks.recv_timeout(Duration::from_secs(10)) {
@@ -44,6 +46,8 @@ impl Capture {
                 Err(_) => panic!("tcpdump does not listen on {interface}: {said}"),
             }
         }
+        let [captured, received, _] = capture.statistics();
+        capture.before = received.saturating_sub(captured);
         capture
     }
 
@@ -56,7 +60,8 @@ impl Capture {
         for look in 1.. {
             let [captured, received, dropped] = self.statistics();
             assert_eq!(dropped, 0, "tcpdump lost packets");
-            if captured == received {
+            let received = received - self.before;
+            if captured >= received {
                 break;
             }
             assert!(look < LOOKS, "tcpdump has read {captured} of {received} packets and does not go on");

@@ -115,6 +115,13 @@ impl Script {
         Self::start(ip, batch)
     }
 
+    /// `ip -batch` in a namespace.
+    pub(crate) fn ip_in(namespace: &str, batch: &str) -> Self {
+        let mut ip = Command::new("ip");
+        ip.args(["-netns", namespace, "-batch", "-"]);
+        Self::start(ip, batch)
+    }
+
     /// A shell in a namespace.
     pub(crate) fn shell(namespace: &str, script: &str) -> Self {
         let mut nsenter = Command::new("nsenter");

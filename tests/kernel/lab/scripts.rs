@@ -115,6 +115,16 @@ impl Lab {
         batch
     }
 
+    /// Looks at each link of a node, as lines of `ip -batch`, once both ends of all are up: until a work queue of the kernel
+    /// has run, or somebody looks, they may still drop what is sent.
+    pub(super) fn look_at_links(&self, node: usize) -> String {
+        let links = self.plan.links.iter().enumerate();
+        links
+            .filter(|(_, link)| link.from == node || link.to == node)
+            .map(|(index, _)| format!("link show dev {}\n", interface(index)))
+            .collect()
+    }
+
     /// A node's routes to all destinations over these of its links, as lines of `ip -batch`.
     pub(super) fn forward_routes(&self, node: usize, allowed: &[usize]) -> String {
         let mut batch = String::new();
