@@ -20,9 +20,11 @@ pub(crate) fn trace(lab: &Lab, family: Family, options: &[&str]) -> Value {
 
 /// The same at any node, to any destination.
 pub(crate) fn trace_to(lab: &Lab, node: &str, destination: IpAddr, options: &[&str]) -> Value {
+    let strategy: &[&str] = if options.contains(&"--strategy") { &[] } else { &["--strategy", "fixed"] };
     let output = lab
         .command(node, PROGRAM)
-        .args(["trace", "--strategy", "fixed", "--seed", "1", "--format", "json"])
+        .args(["trace", "--seed", "1", "--format", "json"])
+        .args(strategy)
         .args(options)
         .arg(destination.to_string())
         .output()
@@ -338,4 +340,24 @@ fn wire_rtts(lines: &[String]) -> BTreeMap<IpAddr, Vec<f64>> {
         }
     }
     rtts
+}
+
+/// The detection algorithms find the whole route by themselves. At this confidence a run that misses something is a defect.
+#[test]
+fn the_detection_algorithms_find_the_whole_route() {
+    if lab::skipped() {
+        return;
+    }
+    for name in ["line", "diamond4", "three-diamonds", "unequal", "silent", "wide16", "mesh4x4"] {
+        let lab = Lab::build(&topology(name), Options::routers());
+        for family in FAMILIES {
+            for strategy in ["mda-lite", "mda"] {
+                let trace = trace(&lab, family, &["--strategy", strategy, "--confidence", "0.999"]);
+                assert_eq!(found(&trace), truth(&lab, family), "{name}, {strategy}, {family:?}");
+                assert_eq!(trace["stop_reason"], "complete", "{name}, {strategy}, {family:?}");
+                let reached = trace["confidence_reached"].as_f64().unwrap();
+                assert!(reached >= 0.998, "{name}, {strategy}, {family:?}: {reached}");
+            }
+        }
+    }
 }
