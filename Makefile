@@ -4,7 +4,7 @@ CARGO ?= cargo
 PROGRAM := target/release/traceflow_exporter
 export TRACEFLOW_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: run build test tools check unit lab accuracy clean
+.PHONY: run build test tools check unit lab accuracy goldens fuzz clean
 
 run: build
 	$(PROGRAM) --config.file=config.example.yaml
@@ -34,6 +34,15 @@ lab:
 # Long campaigns over simulated networks: prints the tables of docs/accuracy.md. Takes about an hour on two cores.
 accuracy:
 	$(CARGO) test --locked --release --test accuracy -- --ignored --nocapture tables
+
+# Captures of real programs and kernel routers made anew, as root; needs the programs that the script names.
+goldens:
+	scripts/make-goldens
+
+# Every fuzz target for SECONDS, with cargo-fuzz. What they found before is replayed by `make test`.
+SECONDS ?= 60
+fuzz:
+	scripts/fuzz $(SECONDS)
 
 clean:
 	$(CARGO) clean
