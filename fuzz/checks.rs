@@ -9,9 +9,10 @@ use std::{
 };
 
 use traceflow_exporter::{
-    config::Config,
+    config::{Config, Module},
     flow::{Family, FlowId, Protocol},
     probe::{MplsLabel, ReplyKind, Template, Ttl},
+    request,
     simulation::topology::{Change, Topology},
     wire::{self, DecodeError, Fingerprint, Identity, Message, Verdict, checksum},
 };
@@ -185,15 +186,7 @@ fn template(family: Family, protocol: Protocol) -> Template {
         Family::V4 => [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 7)].map(IpAddr::from),
         Family::V6 => [1, 7].map(|end| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, end)).map(IpAddr::from),
     };
-    Template {
-        source,
-        destination,
-        protocol,
-        destination_port: 33_452,
-        tos: 0,
-        dont_fragment: true,
-        payload: 0,
-    }
+    request::template(&Module { protocol, ..Module::default() }, source, destination)
 }
 
 /// Decodes a time exceeded with this body, of which `declared` bytes are said to be quote.

@@ -53,7 +53,17 @@ pub fn request(
     };
     let source = source_towards(destination, module.source, module.interface.as_deref())
         .map_err(|reason| RequestError::NoWay { destination, from: origin(module), reason })?;
-    let template = Template {
+    Ok(Request {
+        template: template(module, source, destination),
+        interface,
+        settings: settings(module, seed, time_limit),
+    })
+}
+
+/// What all packets of a trace have in common.
+#[must_use]
+pub const fn template(module: &Module, source: IpAddr, destination: IpAddr) -> Template {
+    Template {
         source,
         destination,
         protocol: module.protocol,
@@ -61,8 +71,13 @@ pub fn request(
         tos: module.tos,
         dont_fragment: module.dont_fragment,
         payload: module.payload,
-    };
-    let settings = Settings {
+    }
+}
+
+/// What the engine is to do.
+#[must_use]
+pub const fn settings(module: &Module, seed: u64, time_limit: Option<Duration>) -> Settings {
+    Settings {
         strategy: module.strategy,
         confidence: module.confidence,
         first_ttl: module.first_ttl,
@@ -76,8 +91,7 @@ pub fn request(
         burst: module.burst,
         time_limit,
         flow_sequence: FlowSequence::new(module.source_port, seed),
-    };
-    Ok(Request { template, interface, settings })
+    }
 }
 
 /// What the sockets have to let through for these modules. `echo_id` is the process's own.

@@ -9,12 +9,14 @@ mod fabric;
 mod fault;
 mod network;
 mod packet;
+mod seen;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod topology;
 mod truth;
 
 pub use bench::Bench;
 pub use network::{Counters, Delivery, Network};
+pub use seen::Seen;
 pub use topology::Topology;
 pub use truth::Truth;

@@ -28,7 +28,7 @@ fn topology(text: &str) -> Topology {
 }
 
 /// A topology of tests/topologies.
-fn file(name: &str) -> Topology {
+pub(crate) fn file(name: &str) -> Topology {
     let path = format!("{}/tests/topologies/{name}.topo", env!("CARGO_MANIFEST_DIR"));
     topology(&std::fs::read_to_string(path).unwrap())
 }

@@ -1,38 +1,21 @@
 //! Tests of the engine on the simulated network: virtual time, real bytes, fixed seeds.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path, time::Duration};
+use std::time::Duration;
 
 use super::Settings;
 use crate::{
-    flow::{Family, FlowSequence, Protocol},
+    config::Module,
+    flow::{Family, Protocol},
     probe::Ttl,
-    simulation::{Bench, Network, Topology, Truth},
-    strategy::{Confidence, Strategy},
+    request,
+    simulation::{Bench, Network, Seen, Topology, Truth, tests::file},
+    strategy::Strategy,
     time::Time,
     trace::{StopReason, Trace},
 };
 
 fn settings(flows: u16) -> Settings {
-    Settings {
-        strategy: Strategy::Fixed,
-        confidence: Confidence::DEFAULT,
-        first_ttl: Ttl::MIN,
-        max_ttl: Ttl::MIN.plus(29),
-        timeout: Duration::from_secs(2),
-        attempts: 3,
-        gap_limit: 5,
-        max_probes: 50_000,
-        flows,
-        pps: 1000,
-        burst: 64,
-        time_limit: None,
-        flow_sequence: FlowSequence::new(33_453, 1),
-    }
-}
-
-fn named_topology(name: &str) -> Topology {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topologies").join(format!("{name}.topo"));
-    std::fs::read_to_string(path).unwrap().parse().unwrap()
+    request::settings(&Module { strategy: Strategy::Fixed, flows, ..Module::default() }, 1, None)
 }
 
 fn bench(topology: &Topology, family: Family, seed: u64) -> Bench {
@@ -40,34 +23,10 @@ fn bench(topology: &Topology, family: Family, seed: u64) -> Bench {
 }
 
 fn trace(name: &str, family: Family, settings: Settings) -> (Trace, Truth) {
-    let mut bench = bench(&named_topology(name), family, 7);
+    let mut bench = bench(&file(name), family, 7);
     let truth = bench.network().truth(Time::ZERO);
     let trace = bench.trace(Protocol::Udp, settings).unwrap();
     (trace, truth)
-}
-
-/// Nodes and links with an address at each end; silent ones have none to compare.
-type Named = (BTreeSet<(u8, IpAddr)>, BTreeSet<(u8, IpAddr, IpAddr)>);
-
-fn named(trace: &Trace) -> Named {
-    let route = &trace.route;
-    let nodes = route
-        .hops
-        .iter()
-        .flat_map(|hop| hop.nodes.iter().filter_map(|node| Some((hop.ttl.get(), node.address?))));
-    let links = route.links.iter().filter_map(|link| {
-        let (from, to) = route.ends(link)?;
-        Some((link.ttl.get(), from.address?, to.address?))
-    });
-    (nodes.collect(), links.collect())
-}
-
-fn named_truth(truth: &Truth) -> Named {
-    let silent = |ttl: u8, address: IpAddr| truth.silent.contains(&(ttl, address));
-    let nodes = truth.nodes.iter().filter(|&&(ttl, address)| !silent(ttl, address)).copied();
-    let links =
-        truth.links.iter().filter(|&&(ttl, from, to)| !silent(ttl, from) && !silent(ttl + 1, to)).copied();
-    (nodes.collect(), links.collect())
 }
 
 #[test]
@@ -86,7 +45,7 @@ fn fixed_finds_every_node_and_link_where_flows_are_enough() {
             let (trace, truth) = trace(name, family, settings(flows));
             let paths = &trace.route.paths;
             let hops = (Some(paths.hops_min), Some(paths.hops_max));
-            assert_eq!(named(&trace), named_truth(&truth), "{name} {family:?}");
+            assert_eq!(Seen::by(&trace), Seen::of(&truth), "{name} {family:?}");
             assert_eq!(paths.count, truth.paths, "{name} {family:?}");
             assert_eq!(hops, (truth.hops_min, truth.hops_max), "{name} {family:?}");
             assert_eq!(trace.route.diamonds.len(), diamonds, "{name} {family:?}: {:?}", trace.route.diamonds);
@@ -126,7 +85,7 @@ fn a_trace_ends_for_the_right_reason_and_soon() {
 fn a_branch_that_swallows_packets_is_no_path_and_its_flows_do_not_reach() {
     for family in [Family::V4, Family::V6] {
         let (trace, truth) = trace("swallow", family, settings(48));
-        assert_eq!(named(&trace), named_truth(&truth), "{family:?}");
+        assert_eq!(Seen::by(&trace), Seen::of(&truth), "{family:?}");
         assert_eq!(trace.route.paths.count, 3, "{family:?}");
         assert_eq!(trace.route.flow_paths, 3, "{family:?}");
         let reached = trace.route.flows_reached();
@@ -235,7 +194,7 @@ fn limits_end_a_trace_with_what_is_known() {
     );
     assert_eq!(trace.route.node_count(), 3);
 
-    let (silent, limit) = (named_topology("silent-destination"), Some(Duration::from_millis(500)));
+    let (silent, limit) = (file("silent-destination"), Some(Duration::from_millis(500)));
     let short = Settings { time_limit: limit, ..settings(16) };
     let trace = bench(&silent, Family::V4, 1).trace(Protocol::Udp, short).unwrap();
     assert_eq!(trace.stop_reason, StopReason::TimeLimit);
@@ -260,8 +219,7 @@ fn a_trace_can_begin_behind_the_first_hop() {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    let run =
-        |seed| bench(&named_topology("faults"), Family::V4, seed).trace(Protocol::Udp, settings(16)).unwrap();
+    let run = |seed| bench(&file("faults"), Family::V4, seed).trace(Protocol::Udp, settings(16)).unwrap();
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
 }

@@ -1,15 +1,15 @@
 //! Many runs of one strategy over one topology, counted.
 
-use std::{collections::BTreeSet, fmt, net::IpAddr, path::Path, thread, time::Duration};
+use std::{collections::BTreeSet, fmt, path::Path, thread};
 
 use traceflow_exporter::{
-    flow::{Family, FlowSequence, Protocol},
-    probe::Ttl,
-    simulation::{Bench, Network, Topology, Truth},
-    strategy::{Confidence, Strategy},
+    config::Module,
+    flow::{Family, Protocol},
+    request,
+    simulation::{Bench, Network, Seen, Topology, Truth},
+    strategy::Strategy,
     time::Time,
     trace::Trace,
-    tracer::Settings,
 };
 
 /// What to run.
@@ -68,12 +68,13 @@ impl Campaign {
 
     fn some(&self, topology: &Topology, seeds: impl Iterator<Item = u32>) -> Row {
         let mut row = Row::new(self);
+        let module = Module { strategy: self.strategy, ..Module::default() };
         for seed in seeds {
             let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
             let network = Network::new(topology, family, seed.into());
             let truth = network.truth(Time::ZERO);
             let mut bench = Bench::new(network, 1, 1_000_000, seed.into());
-            let trace = bench.trace(Protocol::Udp, settings(self.strategy, seed.into())).unwrap();
+            let trace = bench.trace(Protocol::Udp, request::settings(&module, seed.into(), None)).unwrap();
             row.add(&trace, &truth);
         }
         row
@@ -113,11 +114,11 @@ impl Row {
     }
 
     fn add(&mut self, trace: &Trace, truth: &Truth) {
-        let (nodes, links) = found(trace);
-        let (true_nodes, true_links) = named(truth);
-        self.missed += u32::from(!true_nodes.is_subset(&nodes) || !true_links.is_subset(&links));
-        self.false_nodes += nodes.difference(&true_nodes).count() + made_up(trace, truth);
-        self.false_links += links.difference(&true_links).count();
+        let (seen, there) = (Seen::by(trace), Seen::of(truth));
+        let whole = there.nodes.is_subset(&seen.nodes) && there.links.is_subset(&seen.links);
+        self.missed += u32::from(!whole);
+        self.false_nodes += seen.nodes.difference(&there.nodes).count() + made_up(trace, truth);
+        self.false_links += seen.links.difference(&there.links).count();
         self.probes += f64::from(trace.probes_sent);
         self.seconds += trace.duration.as_secs_f64();
     }
@@ -159,52 +160,11 @@ pub(crate) fn most_misses(runs: u32, rate: f64) -> u32 {
     misses
 }
 
-fn settings(strategy: Strategy, seed: u64) -> Settings {
-    Settings {
-        strategy,
-        confidence: Confidence::DEFAULT,
-        first_ttl: Ttl::MIN,
-        max_ttl: Ttl::new(30).unwrap(),
-        timeout: Duration::from_secs(2),
-        attempts: 3,
-        gap_limit: 5,
-        max_probes: 50_000,
-        flows: 16,
-        pps: 1000,
-        burst: 64,
-        time_limit: None,
-        flow_sequence: FlowSequence::new(33_453, seed),
-    }
-}
-
-type Named = (BTreeSet<(u8, IpAddr)>, BTreeSet<(u8, IpAddr, IpAddr)>);
-
-fn found(trace: &Trace) -> Named {
-    let route = &trace.route;
-    let nodes = route
-        .hops
-        .iter()
-        .flat_map(|hop| hop.nodes.iter().filter_map(|node| Some((hop.ttl.get(), node.address?))));
-    let links = route.links.iter().filter_map(|link| {
-        let (from, to) = route.ends(link)?;
-        Some((link.ttl.get(), from.address?, to.address?))
-    });
-    (nodes.collect(), links.collect())
-}
-
 /// Silent nodes at hops at which no node is silent.
 fn made_up(trace: &Trace, truth: &Truth) -> usize {
     let silent: BTreeSet<u8> = truth.silent.iter().map(|&(ttl, _)| ttl).collect();
     let hops = trace.route.hops.iter().filter(|hop| !silent.contains(&hop.ttl.get()));
     hops.flat_map(|hop| &hop.nodes).filter(|node| node.address.is_none()).count()
-}
-
-fn named(truth: &Truth) -> Named {
-    let silent = |ttl: u8, address: IpAddr| truth.silent.contains(&(ttl, address));
-    let nodes = truth.nodes.iter().filter(|&&(ttl, address)| !silent(ttl, address)).copied();
-    let links =
-        truth.links.iter().filter(|&&(ttl, from, to)| !silent(ttl, from) && !silent(ttl + 1, to)).copied();
-    (nodes.collect(), links.collect())
 }
 
 /// Runs a row of the long version: 1000, or what the environment variable ACCURACY_RUNS says.

@@ -11,8 +11,10 @@ use std::{
 };
 
 use traceflow_exporter::{
+    config::Module,
     flow::{FlowId, Protocol},
-    probe::{Template, Ttl},
+    probe::Ttl,
+    request,
     wire::{Identity, checksum::Sum, encode},
 };
 
@@ -84,15 +86,7 @@ fn probes(family: u8) -> [Vec<u8>; 3] {
         _ => [1, 7].map(|end| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, end).into()),
     };
     Protocol::ALL.map(|protocol| {
-        let template = Template {
-            source,
-            destination,
-            protocol,
-            destination_port: 33_452,
-            tos: 0,
-            dont_fragment: true,
-            payload: 0,
-        };
+        let template = request::template(&Module { protocol, ..Module::default() }, source, destination);
         let mut packet = Vec::new();
         let identity = Identity { ident: 0x1234, tag: 0xdead_beef, echo_id: 0x0456 };
         encode(&template, FlowId(40_000), Ttl::MIN, identity, &mut packet).unwrap();

@@ -1,36 +1,18 @@
 //! Many traces at once, and two processes side by side with the same ports.
 
-use std::{collections::BTreeMap, net::IpAddr, path::Path, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use super::*;
 use crate::{
-    flow::{Family, FlowSequence},
-    probe::Ttl,
-    simulation::{Bench, Network, Topology},
-    strategy::{Confidence, Strategy},
+    config::Module,
+    flow::Family,
+    request,
+    simulation::{Bench, Network, Topology, tests::file},
+    strategy::Strategy,
 };
 
 fn settings(flows: u16, seed: u64) -> Settings {
-    Settings {
-        strategy: Strategy::Fixed,
-        confidence: Confidence::DEFAULT,
-        first_ttl: Ttl::MIN,
-        max_ttl: Ttl::MIN.plus(29),
-        timeout: Duration::from_secs(2),
-        attempts: 3,
-        gap_limit: 5,
-        max_probes: 50_000,
-        flows,
-        pps: 1000,
-        burst: 64,
-        time_limit: None,
-        flow_sequence: FlowSequence::new(33_453, seed),
-    }
-}
-
-fn topology(name: &str) -> Topology {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topologies").join(format!("{name}.topo"));
-    std::fs::read_to_string(path).unwrap().parse().unwrap()
+    request::settings(&Module { strategy: Strategy::Fixed, flows, ..Module::default() }, seed, None)
 }
 
 /// Traces every destination of a network from every process at once, all with the same flows. Returns what of each trace is not in the
@@ -84,7 +66,7 @@ fn false_credits(bench: &mut Bench, processes: usize) -> Vec<String> {
 #[test]
 fn a_hundred_targets_at_once_get_their_own_replies() {
     for family in [Family::V4, Family::V6] {
-        let mut bench = Bench::new(Network::new(&topology("many"), family, 3), 1, 100_000, 3);
+        let mut bench = Bench::new(Network::new(&file("many"), family, 3), 1, 100_000, 3);
         assert_eq!(false_credits(&mut bench, 1), Vec::<String>::new(), "{family:?}");
         assert_eq!(bench.process(0).unwrap().counters().discarded, BTreeMap::new(), "{family:?}");
     }
@@ -93,7 +75,7 @@ fn a_hundred_targets_at_once_get_their_own_replies() {
 #[test]
 fn two_processes_with_the_same_ports_get_their_own_replies() {
     for family in [Family::V4, Family::V6] {
-        let mut bench = Bench::new(Network::new(&topology("many"), family, 4), 2, 100_000, 4);
+        let mut bench = Bench::new(Network::new(&file("many"), family, 4), 2, 100_000, 4);
         assert_eq!(false_credits(&mut bench, 2), Vec::<String>::new(), "{family:?}");
         let counters = [0, 1].map(|process| bench.process(process).unwrap().counters().clone());
         for (one, other) in [(0, 1), (1, 0)] {
@@ -125,7 +107,7 @@ fn a_target_configured_twice_is_two_traces() {
 
 #[test]
 fn all_traces_together_keep_to_the_rate() {
-    let mut bench = Bench::new(Network::new(&topology("many"), Family::V4, 5), 1, 2000, 5);
+    let mut bench = Bench::new(Network::new(&file("many"), Family::V4, 5), 1, 2000, 5);
     let destinations: Vec<IpAddr> = bench.network().destinations().collect();
     for &destination in &destinations {
         let template = bench.template(destination, Protocol::Udp);
