@@ -50,8 +50,7 @@ struct Walk<'a> {
 }
 
 pub(super) fn build(evidence: &Evidence) -> Route {
-    let mut walks: Vec<_> =
-        evidence.flows().map(|(id, cells)| Walk::new(id, cells, evidence.end(id))).collect();
+    let mut walks: Vec<_> = evidence.flows().map(|(id, cells)| Walk::new(id, cells, evidence)).collect();
     let firm = walks.iter().filter(|walk| walk.is_firm()).filter_map(|walk| walk.last).collect();
     for walk in &mut walks {
         walk.land(&firm);
@@ -82,18 +81,8 @@ pub(super) fn build(evidence: &Evidence) -> Route {
 }
 
 impl<'a> Walk<'a> {
-    fn new(id: FlowId, cells: &'a BTreeMap<Ttl, Cell>, end: Option<FlowEnd>) -> Self {
-        let last = match end {
-            Some(FlowEnd::Reached(ttl) | FlowEnd::Loop(ttl)) => Some(ttl),
-            // A router that let the probe expire one hop earlier refuses it here from that same place.
-            Some(FlowEnd::Refused(ttl)) => {
-                let refuser = cells.get(&ttl).and_then(Cell::refusal).map(|answer| answer.from);
-                let before =
-                    ttl.previous().filter(|before| cells.get(before).and_then(Cell::address) == refuser);
-                before.or(Some(ttl))
-            }
-            None => cells.iter().rev().find(|(_, cell)| !cell.answers.is_empty()).map(|(&ttl, _)| ttl),
-        };
+    fn new(id: FlowId, cells: &'a BTreeMap<Ttl, Cell>, evidence: &Evidence) -> Self {
+        let (end, last) = (evidence.end(id), evidence.last_node(id));
         Self { id, cells, end, last, landed: None, trail: Vec::new() }
     }
 
@@ -117,6 +106,11 @@ impl<'a> Walk<'a> {
 
     fn passes(&self, ttl: Ttl) -> bool {
         self.last.is_some_and(|last| ttl <= last)
+    }
+
+    /// Whether what was asked at a TTL says anything of the route: not where the flow has ended before.
+    fn counts(&self, ttl: Ttl) -> bool {
+        self.end.is_none() || self.passes(ttl)
     }
 
     fn reached(&self) -> bool {
@@ -144,7 +138,7 @@ impl<'a> Walk<'a> {
     }
 
     fn path(&self) -> FlowPath {
-        let asked = self.cells.iter().filter(|&(&ttl, _)| self.end.is_none() || self.passes(ttl));
+        let asked = self.cells.iter().filter(|&(&ttl, _)| self.counts(ttl));
         FlowPath {
             id: self.id,
             reached: self.reached(),
@@ -198,7 +192,7 @@ fn without_doubtful_silence(walks: &[Walk<'_>], met: &[Option<BTreeSet<Key>>]) -
 
 fn hop(walks: &[Walk<'_>], ttl: Ttl, keys: &[Key], evidence: &Evidence) -> Hop {
     let counted = || {
-        let cells = walks.iter().filter(|walk| walk.end.is_none() || walk.passes(ttl));
+        let cells = walks.iter().filter(|walk| walk.counts(ttl));
         cells.filter_map(|walk| walk.cells.get(&ttl))
     };
     let nodes = keys.iter().enumerate().map(|(index, key)| {

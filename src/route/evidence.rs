@@ -52,6 +52,12 @@ impl Cell {
         self.answers.iter().any(|answer| answer.kind.is_destination())
     }
 
+    /// Whether the first packet stayed without an answer for longer than answers take, and so far all others too.
+    #[must_use]
+    pub const fn is_late(&self) -> bool {
+        self.answers.is_empty() && self.sent > 1
+    }
+
     /// The answer that refused to carry the probe further, if there was one.
     #[must_use]
     pub fn refusal(&self) -> Option<&Answer> {
@@ -184,6 +190,23 @@ impl Evidence {
     pub fn last_answer(&self, flow: FlowId) -> Option<Ttl> {
         let cells = self.flows.get(&flow)?;
         cells.iter().rev().find(|(_, cell)| !cell.answers.is_empty()).map(|(&ttl, _)| ttl)
+    }
+
+    /// The last TTL at which a flow shows a node: its end, or its farthest answer where it has none.
+    #[must_use]
+    pub fn last_node(&self, flow: FlowId) -> Option<Ttl> {
+        let Some(end) = self.end(flow) else { return self.last_answer(flow) };
+        let FlowEnd::Refused(ttl) = end else { return Some(end.ttl()) };
+        // A router that let the probe expire one hop nearer refuses it here from that same place.
+        let refuser = self.cell(flow, ttl).and_then(Cell::refusal).map(|answer| answer.from);
+        let address = |ttl: Ttl| self.cell(flow, ttl).and_then(Cell::address);
+        ttl.previous().filter(|&before| address(before) == refuser).or(Some(ttl))
+    }
+
+    /// Whether anyone was answered at a TTL.
+    #[must_use]
+    pub fn is_answered(&self, ttl: Ttl) -> bool {
+        self.at(ttl).any(|(_, cell)| !cell.answers.is_empty())
     }
 
     fn cell_mut(&mut self, flow: FlowId, ttl: Ttl) -> &mut Cell {

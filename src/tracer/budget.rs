@@ -96,14 +96,19 @@ pub(super) fn flows_for_unequal(counts: &[u32], epsilon: f64) -> Option<usize> {
         return None;
     }
     let smallest = f64::from(counts.iter().copied().min()?) / f64::from(total);
-    let flows = (epsilon.ln() / (1.0 - smallest / 2.0).ln()).ceil();
-    // A bound far above any sensible trace keeps the conversion safe.
+    // The bound is far above any sensible trace.
+    Some(count_of(epsilon.ln() / (1.0 - smallest / 2.0).ln(), 1_000_000).max(1))
+}
+
+/// The least whole number that is not below a value, from 0 to `most`.
+pub(super) fn count_of(value: f64, most: u32) -> usize {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "clamped to a range that fits"
     )]
-    Some(flows.clamp(1.0, 1e6) as usize)
+    let count = value.ceil().clamp(0.0, f64::from(most)) as usize;
+    count
 }
 
 /// Above this a chi-square statistic rejects equal shares at one in a thousand (Wilson and Hilferty's approximation, 1931).

@@ -15,15 +15,6 @@ use crate::{flow::FlowId, probe::Ttl, route::Answer};
 /// answered it is a limit; loss of one in ten does that in one look of ten thousand.
 const LOOK: usize = 16;
 
-/// What came of a look at the doubtful hops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Control {
-    /// Control probes were asked for; look again when they are settled.
-    Asked,
-    /// Nothing is in doubt any more.
-    Done,
-}
-
 /// The controls of one trace.
 #[derive(Debug, Default)]
 pub(super) struct Controls {
@@ -33,8 +24,8 @@ pub(super) struct Controls {
 }
 
 impl Controls {
-    /// Looks at the hops in doubt; to be called when nothing is in flight.
-    pub(super) fn next(&mut self, flows: &BTreeSet<FlowId>, plan: &mut Plan<'_>) -> Control {
+    /// Judges what was asked before and asks about the hops still in doubt; to be called when nothing is in flight.
+    pub(super) fn look(&mut self, flows: impl Iterator<Item = FlowId>, plan: &mut Plan<'_>) {
         self.judge(plan);
         let doubtful: Vec<_> = doubtful_hops(flows, plan).difference(&self.tested).copied().collect();
         for ttl in doubtful {
@@ -47,7 +38,6 @@ impl Controls {
                 }
             }
         }
-        if self.tests.is_empty() { Control::Done } else { Control::Asked }
     }
 
     fn judge(&mut self, plan: &mut Plan<'_>) {
@@ -64,9 +54,9 @@ impl Controls {
 ///
 /// A flow that is never heard of again is in doubt only where its silence begins: a dead branch is silent to its end, and one
 /// look tells. Where that hop limits its answers, so may those behind it.
-fn doubtful_hops(flows: &BTreeSet<FlowId>, plan: &Plan<'_>) -> BTreeSet<Ttl> {
+fn doubtful_hops(flows: impl Iterator<Item = FlowId>, plan: &Plan<'_>) -> BTreeSet<Ttl> {
     let mut silent = BTreeSet::new();
-    for &flow in flows {
+    for flow in flows {
         let heard = plan.evidence.end(flow).map(|end| end.ttl()).or_else(|| plan.evidence.last_answer(flow));
         let mut dead = false;
         for ttl in plan.evidence.silent_at(flow) {

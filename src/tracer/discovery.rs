@@ -15,17 +15,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Settings,
-    budget::{Budget, hidden_second},
+    budget::{Budget, count_of, hidden_second},
     ending::Ending,
     graph::{Graph, NodeId},
     policy::{Plan, Policy},
 };
-use crate::{flow::FlowId, probe::Ttl, route::FlowEnd};
+use crate::{
+    flow::FlowId,
+    probe::Ttl,
+    route::{Cell, FlowEnd},
+};
 
 /// TTLs that the first flow asks at once: most routes of the Internet end within them.
 const SCOUT_WINDOW: u8 = 12;
 /// Flows that look for life beyond a silent stretch. The first alone might be in a dead branch.
 const SCOUTS: usize = 3;
+
 /// How a discovery judges and chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
@@ -121,7 +126,7 @@ impl Discovery {
         }
     }
 
-    /// The flow's window beyond its last answer, no farther than others needed to reach the destination and one more.
+    /// The flow's window beyond its last answer.
     fn look_ahead(&mut self, flow: FlowId, window: u8, plan: &mut Plan<'_>) {
         let last = plan.evidence.last_answer(flow).map_or(self.first - 1, Ttl::get);
         for ttl in last.saturating_add(1)..=last.saturating_add(window) {
@@ -178,7 +183,7 @@ impl Discovery {
         self.tie(ttl, plan);
         let nodes: Vec<_> = self.graph.layer(ttl).filter(|&id| self.goes_on(id)).collect();
         let wants: Vec<_> = nodes.iter().map(|&id| (id, self.wanted(id, ttl, nodes.len()))).collect();
-        if wants.iter().all(|&(id, wanted)| wanted > 0 && self.graph.answering(id) >= wanted) {
+        if wants.iter().all(|&(id, wanted)| wanted > 0 && self.graph.answered(id) >= wanted) {
             return;
         }
         match self.style {
@@ -234,7 +239,7 @@ impl Discovery {
             let places: BTreeSet<_> = node.flows.iter().filter_map(|flow| self.place(*flow)).collect();
             last = last.max(places.into_iter().nth(wanted + useless - 1));
             let short = (wanted + useless).saturating_sub(node.flows.len());
-            if self.may_widen(node) {
+            if self.may_widen(id) {
                 missing = missing.max(per_share(short, node.flows.len(), wants.len(), total));
             }
             if short > 0 {
@@ -260,14 +265,12 @@ impl Discovery {
         let total: usize = wants.iter().filter_map(|&(id, _)| Some(self.graph.node(id)?.flows.len())).sum();
         let mut missing = 0_f64;
         let alike = wants.iter().filter(|(_, wanted)| *wanted == 0).map(|&(id, _)| id);
-        let alike: Vec<_> =
-            alike.filter(|&id| self.graph.node(id).is_some_and(|node| self.may_widen(node))).collect();
+        let alike: Vec<_> = alike.filter(|&id| self.may_widen(id)).collect();
         for &(id, wanted) in wants.iter().filter(|(_, wanted)| *wanted > 0) {
             let short = self.ask_of(id, wanted, ttl, plan);
-            if !self.graph.node(id).is_some_and(|node| self.may_widen(node)) {
-                continue;
+            if self.may_widen(id) {
+                missing = missing.max(per_share(short, self.flows_at(id), wants.len(), total));
             }
-            missing = missing.max(per_share(short, self.flows_at(id), wants.len(), total));
         }
         missing = missing.max(self.ask_alike(&alike, total, ttl, plan));
         self.widen(missing, ttl, plan);
@@ -335,18 +338,12 @@ impl Discovery {
     /// Asks new flows at a hop, as far as those under way will not do.
     fn widen(&mut self, missing: f64, ttl: u8, plan: &mut Plan<'_>) {
         let under_way = self.open.get(&ttl).map_or(0, BTreeSet::len);
-        if self.open.get(&ttl).into_iter().flatten().any(|&flow| was_repeated(flow, ttl, plan)) {
+        if self.open.get(&ttl).into_iter().flatten().any(|&flow| is_late(flow, ttl, plan)) {
             // What stays silent there may be just what is missing: first see what it comes to.
             return;
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped to a range that fits"
-        )]
-        let count = missing.ceil().clamp(0.0, 10_000.0) as usize;
         if ttl >= self.first {
-            self.ask_new(count.saturating_sub(under_way), ttl, plan);
+            self.ask_new(count_of(missing, 10_000).saturating_sub(under_way), ttl, plan);
         }
     }
 }
@@ -363,10 +360,9 @@ fn per_share(short: usize, flows: usize, width: usize, total: usize) -> f64 {
     (as_float(short) / share / 2.0).max(1.0)
 }
 
-/// Whether a flow's first packet at a TTL stayed without an answer for longer than answers take.
-fn was_repeated(flow: FlowId, ttl: u8, plan: &Plan<'_>) -> bool {
-    let cell = Ttl::new(ttl).and_then(|ttl| plan.evidence.cell(flow, ttl));
-    cell.is_some_and(|cell| cell.answers.is_empty() && cell.sent > 1)
+/// Whether an answer to a flow at a TTL is late.
+fn is_late(flow: FlowId, ttl: u8, plan: &Plan<'_>) -> bool {
+    Ttl::new(ttl).and_then(|ttl| plan.evidence.cell(flow, ttl)).is_some_and(Cell::is_late)
 }
 
 impl Policy for Discovery {
@@ -404,9 +400,8 @@ impl Policy for Discovery {
             }
         }
         let sent = plan.evidence.cell(flow, ttl).map_or(0, |cell| cell.sent);
-        let answering = plan.evidence.at(ttl).any(|(_, cell)| !cell.answers.is_empty());
         let more = self.patience(flow, ttl, plan).saturating_sub(plan.settings.attempts.into());
-        if answering && sent == 1 && more > 0 {
+        if sent == 1 && more > 0 && plan.evidence.is_answered(ttl) {
             plan.insist(flow, ttl, u8::try_from(more).unwrap_or(u8::MAX));
         }
         self.look_around(flow, ttl.get(), plan);
@@ -415,12 +410,11 @@ impl Policy for Discovery {
     }
 
     fn on_silence(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
-        let sent = plan.evidence.cell(flow, ttl).map_or(0, |cell| cell.sent);
-        let answering = plan.evidence.at(ttl).any(|(_, cell)| !cell.answers.is_empty());
         if plan.is_asked(flow, ttl) {
             return;
         }
-        if answering && sent < self.patience(flow, ttl, plan) {
+        let sent = plan.evidence.cell(flow, ttl).map_or(0, |cell| cell.sent);
+        if sent < self.patience(flow, ttl, plan) && plan.evidence.is_answered(ttl) {
             plan.insist(flow, ttl, 1);
             return;
         }

@@ -3,14 +3,18 @@
 //! All flows run in parallel. The first scouts ahead in small steps and the others follow as far as anything has
 //! answered: probes beyond the destination would use up what it is willing to answer. One silent router holds nobody up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{
-    control::{Control, Controls},
+    control::Controls,
     ending::Ending,
     policy::{Plan, Policy},
 };
-use crate::{flow::FlowId, probe::Ttl, route::FlowEnd};
+use crate::{
+    flow::FlowId,
+    probe::Ttl,
+    route::{Cell, FlowEnd},
+};
 
 /// TTLs that the scout asks beyond its last answer.
 const SCOUT_WINDOW: u8 = 3;
@@ -45,9 +49,7 @@ impl Fixed {
         }
         let settings = plan.settings;
         let next = plan.evidence.last_answer(flow).map_or(settings.first_ttl, Ttl::next);
-        let late =
-            plan.evidence.cell(flow, next).is_some_and(|cell| cell.answers.is_empty() && cell.sent > 1);
-        let ahead = if late {
+        let ahead = if plan.evidence.cell(flow, next).is_some_and(Cell::is_late) {
             before_first(next, settings.gap_limit)
         } else if self.scout == Some(flow) {
             before_first(next, SCOUT_WINDOW)
@@ -104,8 +106,8 @@ impl Fixed {
         for flow in flows {
             let bound = self.bound(flow, plan);
             self.cut(flow, bound, plan);
-            self.extend(flow, plan);
         }
+        self.extend_all(plan);
     }
 }
 
@@ -150,10 +152,8 @@ impl Policy for Fixed {
     }
 
     fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending {
-        let flows: BTreeSet<_> = self.flows.keys().copied().collect();
-        match self.controls.next(&flows, plan) {
-            Control::Asked | Control::Done => Ending::of(plan.evidence, plan.settings),
-        }
+        self.controls.look(self.flows.keys().copied(), plan);
+        Ending::of(plan.evidence, plan.settings)
     }
 }
 

@@ -91,14 +91,20 @@ impl Graph {
         self.nodes.get(id.0)
     }
 
-    /// Flows seen to go on from a node to one that answers.
-    pub(super) fn answering(&self, id: NodeId) -> usize {
+    /// The successors of a node, each with the flows seen to go on to it.
+    pub(super) fn onward(&self, id: NodeId) -> impl Iterator<Item = (&Node, u32)> {
         let next = self.node(id).into_iter().flat_map(|node| &node.next);
-        let flows: u32 = next
-            .filter(|(next, _)| self.node(**next).is_some_and(|next| !next.silent))
-            .map(|(_, count)| count)
-            .sum();
-        usize::try_from(flows).unwrap_or(usize::MAX)
+        next.filter_map(|(&next, &flows)| Some((self.node(next)?, flows)))
+    }
+
+    /// The flows seen to go on to each successor that answers.
+    pub(super) fn answering(&self, id: NodeId) -> impl Iterator<Item = u32> {
+        self.onward(id).filter(|(next, _)| !next.silent).map(|(_, flows)| flows)
+    }
+
+    /// How many flows were seen to go on from a node to one that answers.
+    pub(super) fn answered(&self, id: NodeId) -> usize {
+        usize::try_from(self.answering(id).sum::<u32>()).unwrap_or(usize::MAX)
     }
 
     /// Where a flow is known to be at a TTL.
@@ -137,23 +143,15 @@ impl Graph {
         evidence: &Evidence,
         believed: impl Fn(Ttl) -> bool,
     ) -> BTreeMap<u8, NodeId> {
-        let end = evidence.end(flow);
         let mut trail = BTreeMap::new();
-        let Some(last) = end.map(FlowEnd::ttl).or_else(|| evidence.last_answer(flow)) else { return trail };
+        let Some(last) = evidence.last_node(flow) else { return trail };
+        let end = evidence.end(flow);
         let reached = matches!(end, Some(FlowEnd::Reached(_)));
         let destination = evidence.cell(flow, last).and_then(|cell| cell.address());
         let silent = |ttl: Ttl| evidence.cell(flow, ttl).is_some_and(|cell| cell.answers.is_empty());
         if reached && last.previous().is_none_or(|before| before.get() < self.first || !silent(before)) {
             self.firm.insert(last);
         }
-        // A router that let the probe expire one hop nearer refuses it here from that same place.
-        let repeated =
-            last.previous().and_then(|before| evidence.cell(flow, before)?.address()) == destination;
-        let last = if matches!(end, Some(FlowEnd::Refused(_))) && repeated {
-            last.previous().unwrap_or(last)
-        } else {
-            last
-        };
         let mut before = Some(SOURCE);
         for ttl in (self.first..=last.get()).filter_map(Ttl::new) {
             let Some(cell) = evidence.cell(flow, ttl) else {

@@ -137,8 +137,7 @@ impl Queries {
         let live = queries.filter(|&id| {
             self.get(id).is_some_and(|query| query.state != State::Settled && query.until == Until::Answered)
         });
-        let live = live.max().and_then(|QueryId(id)| usize::try_from(id).ok());
-        match live.and_then(|index| self.all.get_mut(index)) {
+        match live.max().and_then(|id| self.get_mut(id)) {
             Some(query) => query.attempts_left = query.attempts_left.saturating_add(attempts),
             None => self.ask(flow, ttl, attempts, Until::Answered),
         }
@@ -188,13 +187,17 @@ impl Queries {
         self.all.get(usize::try_from(id.0).ok()?)
     }
 
+    fn get_mut(&mut self, id: QueryId) -> Option<&mut Query> {
+        self.all.get_mut(usize::try_from(id.0).ok()?)
+    }
+
     /// Notes that the query whose turn it was has been sent, and names the packet.
     pub(super) fn sent(&mut self, id: QueryId, now: Time, patience: Patience) -> Option<ProbeId> {
         if self.queue.front() == Some(&id) {
             self.queue.pop_front();
         }
         let packet = ProbeId(u32::try_from(self.packets.len()).ok()?);
-        let query = self.all.get_mut(usize::try_from(id.0).ok()?)?;
+        let query = self.get_mut(id)?;
         query.first_sent.get_or_insert(now);
         query.last_sent = now;
         query.attempts_left = query.attempts_left.saturating_sub(1);
@@ -202,7 +205,8 @@ impl Queries {
         let wait = if query.first_sent == Some(now) { patience.retry } else { patience.repeat };
         let deadline = now + wait;
         query.state = State::Waiting(deadline);
-        self.packets.push(Sent { query: id, flow: query.flow, ttl: query.ttl, answered: false });
+        let (flow, ttl) = (query.flow, query.ttl);
+        self.packets.push(Sent { query: id, flow, ttl, answered: false });
         self.deadlines.insert((deadline, id));
         Some(packet)
     }
@@ -211,7 +215,7 @@ impl Queries {
     pub(super) fn refused(&mut self, packet: ProbeId) -> Option<Sent> {
         let sent = self.packet(packet)?;
         self.unschedule(sent.query);
-        let query = self.all.get_mut(usize::try_from(sent.query.0).ok()?)?;
+        let query = self.get_mut(sent.query)?;
         query.attempts_left = query.attempts_left.saturating_add(1);
         query.state = State::Queued;
         self.queue.push_front(sent.query);
@@ -249,7 +253,7 @@ impl Queries {
     pub(super) fn expired(&mut self, now: Time, closing: bool) -> Option<Expired> {
         let (at, id) = self.next_deadline().filter(|&(at, _)| at <= now)?;
         self.deadlines.remove(&(at, id));
-        let query = self.all.get_mut(usize::try_from(id.0).ok()?)?;
+        let query = self.get_mut(id)?;
         if query.attempts_left > 0 && !closing {
             query.state = State::Queued;
             self.queue.push_back(id);
@@ -260,7 +264,7 @@ impl Queries {
 
     /// Waits on for a query out of attempts.
     pub(super) fn wait_until(&mut self, id: QueryId, deadline: Time) {
-        if let Some(query) = usize::try_from(id.0).ok().and_then(|index| self.all.get_mut(index)) {
+        if let Some(query) = self.get_mut(id) {
             query.state = State::Waiting(deadline);
             self.deadlines.insert((deadline, id));
         }
@@ -269,7 +273,7 @@ impl Queries {
     /// Ends a query.
     pub(super) fn settle(&mut self, id: QueryId) {
         self.unschedule(id);
-        if let Some(query) = usize::try_from(id.0).ok().and_then(|index| self.all.get_mut(index)) {
+        if let Some(query) = self.get_mut(id) {
             query.state = State::Settled;
         }
     }

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{Discovery, Style, was_repeated};
+use super::{Discovery, Style, is_late};
 use crate::{
     flow::FlowId,
     probe::Ttl,
     route::miss_probability,
     tracer::{
-        budget::flows_for_unequal,
-        graph::{Node, NodeId},
+        budget::{count_of, flows_for_unequal},
+        graph::NodeId,
         policy::Plan,
     },
 };
@@ -26,11 +26,8 @@ const SENT_MAX: u32 = 12;
 impl Discovery {
     /// Flows wanted through a node, known at it and at the hop behind it.
     pub(super) fn wanted(&mut self, id: NodeId, ttl: u8, width: usize) -> usize {
-        let Some(node) = self.graph.node(id) else { return 0 };
         // Silence is no evidence: what is ruled out is a further successor that answers.
-        let answering =
-            node.next.iter().filter(|(next, _)| self.graph.node(**next).is_some_and(|next| !next.silent));
-        let counts: Vec<u32> = answering.map(|(_, &count)| count).collect();
+        let counts: Vec<u32> = self.graph.answering(id).collect();
         let alike = self.style == Style::Lite && width > 1 && counts.len() <= 1 && self.looks_alike(ttl);
         if alike {
             // Judged together with its likes: see `ask_chosen`.
@@ -51,21 +48,15 @@ impl Discovery {
         !self.looks_alike(ttl) && behind.into_iter().any(|node| node.previous.len() > 1)
     }
 
-    /// Successors of a node that answer.
-    pub(super) fn successors(&self, id: NodeId) -> usize {
-        let next = self.graph.node(id).into_iter().flat_map(|node| node.next.keys());
-        next.filter(|next| self.graph.node(**next).is_some_and(|next| !next.silent)).count()
-    }
-
     /// Flows of a node whose next hop is known, or was asked and may still become known. Where nothing answers behind it, its
     /// silent flows count: silence is then all there is to find.
     pub(super) fn served(&self, id: NodeId, ttl: u8) -> usize {
         let Some(node) = self.graph.node(id) else { return 0 };
-        let answering = self.graph.answering(id);
+        let answered = self.graph.answered(id);
         let under_way =
             self.open.get(&(ttl + 1)).into_iter().flatten().filter(|flow| node.flows.contains(flow)).count();
-        if answering > 0 {
-            return answering + under_way;
+        if answered > 0 {
+            return answered + under_way;
         }
         let known: u32 = node.next.values().sum();
         let known = usize::try_from(known).unwrap_or(usize::MAX);
@@ -89,7 +80,7 @@ impl Discovery {
         let silent = asked.iter().filter(|&&flow| {
             let here = self.graph.at(flow, ttl).and_then(|at| self.graph.node(at));
             // One that had to be repeated is as good as silent: what it would have told is asked of another meanwhile.
-            let waited = self.is_open(flow, ttl) && !was_repeated(flow, ttl, plan);
+            let waited = self.is_open(flow, ttl) && !is_late(flow, ttl, plan);
             answered && !waited && here.is_none_or(|node| node.silent)
         });
         elsewhere.collect::<BTreeSet<_>>().union(&silent.collect()).count()
@@ -103,25 +94,18 @@ impl Discovery {
     }
 
     /// A silent node that one flow shows may be none: no search for more of them.
-    pub(super) fn may_widen(&self, node: &Node) -> bool {
-        !node.silent || node.flows.len() > 1
+    pub(super) fn may_widen(&self, id: NodeId) -> bool {
+        self.graph.node(id).is_some_and(|node| !node.silent || node.flows.len() > 1)
     }
 
     /// Packets after which a star at a hop with answering nodes is believed. The first flow that shows a silent node has to be twice
     /// as sure as those that follow it there.
     pub(super) fn patience(&self, flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> u32 {
         let loss = (f64::from(self.lost + 1) / f64::from(self.answers + self.lost + 20)).clamp(LOSS_MIN, 0.5);
-        let needed = ((FALSE_SILENCE / f64::from(self.answers + 100)).ln() / loss.ln()).ceil();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped to a range that fits"
-        )]
-        let needed = needed.clamp(1.0, f64::from(SENT_MAX)) as u32;
-        let before = self.graph.at(flow, ttl.get() - 1).and_then(|before| self.graph.node(before));
-        let known = before.is_some_and(|node| {
-            node.next.keys().any(|next| self.graph.node(*next).is_some_and(|next| next.silent))
-        });
+        let needed = (FALSE_SILENCE / f64::from(self.answers + 100)).ln() / loss.ln();
+        let needed = u32::try_from(count_of(needed, SENT_MAX).max(1)).unwrap_or(SENT_MAX);
+        let before = self.graph.at(flow, ttl.get() - 1);
+        let known = before.is_some_and(|before| self.graph.onward(before).any(|(next, _)| next.silent));
         let needed = if known { needed } else { (needed * 2).min(SENT_MAX) };
         needed.max(plan.settings.attempts.into())
     }
@@ -135,7 +119,7 @@ impl Discovery {
             let nodes: Vec<_> = self.graph.layer(ttl).filter(|&id| self.goes_on(id)).collect();
             let alike = self.style == Style::Lite && nodes.len() > 1 && self.looks_alike(ttl);
             for &id in &nodes {
-                let found = self.successors(id);
+                let found = self.graph.answering(id).count();
                 let asked = match nodes.as_slice() {
                     [_] => self.asked.get(&(ttl + 1)).map_or(0, BTreeSet::len),
                     _ => self.served(id, ttl),
