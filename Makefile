@@ -4,7 +4,7 @@ CARGO ?= cargo
 PROGRAM := target/release/traceflow_exporter
 export TRACEFLOW_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: run build test tools check unit lab accuracy goldens fuzz clean
+.PHONY: run build test tools check unit lab accuracy look goldens fuzz clean
 
 run: build
 	$(PROGRAM) --config.file=config.example.yaml
@@ -31,9 +31,13 @@ unit:
 lab:
 	$(CARGO) test --locked --test kernel
 
-# Long campaigns over simulated networks: prints the tables of docs/accuracy.md. Takes about an hour on two cores.
+# Long campaigns over simulated networks: prints the tables of docs/accuracy.md. ACCURACY_ONLY=twelve,mesh4x4 picks topologies.
 accuracy:
 	$(CARGO) test --locked --release --test accuracy -- --ignored --nocapture tables
+
+# One run of them, printed: make look TOPOLOGY=unequal SEED=7 STRATEGY=mda LOSS=0.05 LIMIT=100
+look:
+	$(CARGO) test --locked --test accuracy -- --ignored --nocapture look
 
 # Captures of real programs and kernel routers made anew, as root; needs the programs that the script names.
 goldens:

@@ -15,7 +15,7 @@ pub(crate) use self::stopping::stopping_points;
 pub use self::{
     count::Paths,
     diamond::Diamond,
-    evidence::{Answer, Cell, Evidence, FlowEnd},
+    evidence::{Answer, Arrival, Cell, Evidence, FlowEnd},
     stopping::{miss_probability, probes_to_rule_out},
 };
 use crate::{

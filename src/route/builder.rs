@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Arrivals, Balancing, Cell, Evidence, FlowEnd, FlowHop, FlowPath, Hop, Link, Node, Paths, Route,
-    RttSummary, diamond, miss_probability, probes_to_rule_out,
+    RttSummary, diamond, evidence::Arrival, miss_probability, probes_to_rule_out,
 };
 use crate::{
     flow::FlowId,
@@ -51,9 +51,9 @@ struct Walk<'a> {
 
 pub(super) fn build(evidence: &Evidence) -> Route {
     let mut walks: Vec<_> = evidence.flows().map(|(id, cells)| Walk::new(id, cells, evidence)).collect();
-    let firm = walks.iter().filter(|walk| walk.is_firm()).filter_map(|walk| walk.last).collect();
+    let known = evidence.flows().filter_map(|(flow, _)| evidence.arrival(flow)).collect();
     for walk in &mut walks {
-        walk.land(&firm);
+        walk.land(evidence, &known);
     }
     let (Some(first), Some(last)) = (evidence.first_ttl(), walks.iter().filter_map(|walk| walk.last).max())
     else {
@@ -86,22 +86,10 @@ impl<'a> Walk<'a> {
         Self { id, cells, end, last, landed: None, trail: Vec::new() }
     }
 
-    /// Whether the flow reached the destination, and the hop before did not stay silent: the distance is certain.
-    fn is_firm(&self) -> bool {
-        let before = self.last.and_then(Ttl::previous).and_then(|before| self.cells.get(&before));
-        self.reached() && before.is_none_or(|cell| !cell.answers.is_empty())
-    }
-
-    /// The destination answers every probe that gets to it, whatever its TTL. Where the hops before an answer stayed
-    /// silent and others met the destination at one of them, what is missing there is its answer, not a router.
-    fn land(&mut self, firm: &BTreeSet<Ttl>) {
-        let Some(FlowEnd::Reached(reached)) = self.end else { return };
-        let before = self.cells.range(..reached).rev().take_while(|(_, cell)| cell.answers.is_empty());
-        let nearest = before.map(|(&ttl, _)| ttl).filter(|ttl| firm.contains(ttl)).last();
-        if nearest.is_some() {
-            self.landed = self.cells.get(&reached).and_then(Cell::address);
-            self.last = nearest;
-        }
+    fn land(&mut self, evidence: &Evidence, arrivals: &BTreeSet<Arrival>) {
+        let Some(landing) = evidence.landing(self.id, arrivals) else { return };
+        self.landed = self.last.and_then(|reached| self.cells.get(&reached)).and_then(Cell::address);
+        self.last = Some(landing);
     }
 
     fn passes(&self, ttl: Ttl) -> bool {

@@ -86,6 +86,9 @@ impl FlowEnd {
     }
 }
 
+/// Where the destination is known to stand: its TTL, and the node before it (`None` is the source).
+pub type Arrival = (Ttl, Option<IpAddr>);
+
 /// All observations of one trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
@@ -201,6 +204,34 @@ impl Evidence {
         let refuser = self.cell(flow, ttl).and_then(Cell::refusal).map(|answer| answer.from);
         let address = |ttl: Ttl| self.cell(flow, ttl).and_then(Cell::address);
         ttl.previous().filter(|&before| address(before) == refuser).or(Some(ttl))
+    }
+
+    /// Where a flow met the destination, if that is certain: the hop before it answered too. The destination answers every probe
+    /// that gets to it, so that an answer behind a silent or unasked hop says only that it is there or nearer.
+    #[must_use]
+    pub fn arrival(&self, flow: FlowId) -> Option<Arrival> {
+        let Some(FlowEnd::Reached(ttl)) = self.end(flow) else { return None };
+        match ttl.previous() {
+            None => Some((ttl, None)),
+            Some(before) => Some((ttl, Some(self.cell(flow, before)?.address()?))),
+        }
+    }
+
+    /// Where a flow came to the destination although that answered it only farther on: at a hop where it stayed unanswered and
+    /// others, from the same node, met the destination. What is missing there is the destination's answer, not a router.
+    #[must_use]
+    pub fn landing(&self, flow: FlowId, arrivals: &BTreeSet<Arrival>) -> Option<Ttl> {
+        let Some(FlowEnd::Reached(reached)) = self.end(flow) else { return None };
+        let cells = self.flows.get(&flow)?;
+        let is_known = |ttl: Ttl| {
+            let from = ttl.previous().and_then(|before| cells.get(&before)).and_then(Cell::address);
+            arrivals
+                .range((ttl, None)..)
+                .take_while(|&&(at, _)| at == ttl)
+                .any(|&(_, before)| from.is_none() || before == from)
+        };
+        let unanswered = cells.range(..reached).rev().take_while(|(_, cell)| cell.answers.is_empty());
+        unanswered.map(|(&ttl, _)| ttl).filter(|&ttl| is_known(ttl)).last()
     }
 
     /// Whether anyone was answered at a TTL.

@@ -187,7 +187,7 @@ impl Discovery {
             return;
         }
         match self.style {
-            _ if nodes.len() == 1 => self.ask_behind_single(&wants, ttl, plan),
+            _ if self.graph.width(ttl) == 1 => self.ask_behind_single(&wants, ttl, plan),
             Style::Lite if !self.is_meshed(ttl) => self.ask_chosen(&wants, ttl, plan),
             Style::Full | Style::Lite => self.ask_in_order(&wants, ttl, plan),
         }

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     flow::FlowId,
     probe::Ttl,
-    route::{Evidence, FlowEnd},
+    route::{Arrival, Evidence},
 };
 
 /// Names a node of the graph.
@@ -51,8 +51,8 @@ pub(super) struct Graph {
     /// Nodes with flows, by TTL; the source stands at the TTL before the first.
     layers: BTreeMap<u8, BTreeSet<NodeId>>,
     trails: BTreeMap<FlowId, BTreeMap<u8, NodeId>>,
-    /// TTLs at which the destination answered with nothing missing before.
-    firm: BTreeSet<Ttl>,
+    /// Where the destination is known to stand.
+    arrivals: BTreeSet<Arrival>,
     branches: usize,
     first: u8,
 }
@@ -66,7 +66,7 @@ impl Graph {
             names: BTreeMap::new(),
             layers: BTreeMap::from([(before, BTreeSet::from([SOURCE]))]),
             trails: BTreeMap::new(),
-            firm: BTreeSet::new(),
+            arrivals: BTreeSet::new(),
             branches: 0,
             first: first.get(),
         }
@@ -145,20 +145,16 @@ impl Graph {
     ) -> BTreeMap<u8, NodeId> {
         let mut trail = BTreeMap::new();
         let Some(last) = evidence.last_node(flow) else { return trail };
-        let end = evidence.end(flow);
-        let reached = matches!(end, Some(FlowEnd::Reached(_)));
+        self.arrivals.extend(evidence.arrival(flow));
         let destination = evidence.cell(flow, last).and_then(|cell| cell.address());
-        let silent = |ttl: Ttl| evidence.cell(flow, ttl).is_some_and(|cell| cell.answers.is_empty());
-        if reached && last.previous().is_none_or(|before| before.get() < self.first || !silent(before)) {
-            self.firm.insert(last);
-        }
+        let landing = evidence.landing(flow, &self.arrivals);
         let mut before = Some(SOURCE);
         for ttl in (self.first..=last.get()).filter_map(Ttl::new) {
             let Some(cell) = evidence.cell(flow, ttl) else {
                 before = None;
                 continue;
             };
-            let landed = reached && self.firm.contains(&ttl) && ttl.to(last).rev().skip(1).all(silent);
+            let landed = landing == Some(ttl);
             let key = match (cell.address(), before) {
                 (Some(address), _) => Some(Key::Address(address)),
                 (None, _) if landed => destination.map(Key::Address),

@@ -1,6 +1,13 @@
 //! Many runs of one strategy over one topology, counted.
 
-use std::{collections::BTreeSet, fmt, path::Path, thread};
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Debug},
+    path::Path,
+    str::FromStr,
+    thread,
+    time::Duration,
+};
 
 use traceflow_exporter::{
     config::Module,
@@ -17,15 +24,23 @@ use traceflow_exporter::{
 pub(crate) struct Campaign {
     pub(crate) name: String,
     pub(crate) text: String,
+    /// What is wrong with the network, as tables name it.
+    pub(crate) conditions: String,
     pub(crate) strategy: Strategy,
-    /// Share of packets lost in each direction, in bursts of two on average.
-    pub(crate) loss: f64,
+    pub(crate) protocol: Protocol,
     pub(crate) runs: u32,
 }
 
 impl Campaign {
     pub(crate) fn new(text: &str, strategy: Strategy) -> Self {
-        Self { name: "inline".to_owned(), text: text.to_owned(), strategy, loss: 0.0, runs: 100 }
+        Self {
+            name: "inline".to_owned(),
+            text: text.to_owned(),
+            conditions: "none".to_owned(),
+            strategy,
+            protocol: Protocol::Udp,
+            runs: 100,
+        }
     }
 
     /// Over a topology file.
@@ -36,13 +51,29 @@ impl Campaign {
         Self { name: name.to_owned(), ..Self::new(&text, strategy) }
     }
 
+    /// With this share of packets lost in each direction, in bursts of two on average.
+    pub(crate) fn with_loss(mut self, share: f64) -> Self {
+        if share > 0.0 {
+            self.text.push_str(&format!("\nnetwork loss={share} burst=2\n"));
+            self.conditions = format!("loss {:.0} %", share * 100.0);
+        }
+        self
+    }
+
+    /// With every node, the destination too, answering this many probes a second behind a burst of six, as Linux does.
+    pub(crate) fn with_limits(mut self, per_second: u32) -> Self {
+        let topology: Topology = self.text.parse().unwrap();
+        let nodes = topology.nodes().iter().enumerate().filter(|&(place, _)| place != topology.source());
+        for (_, node) in nodes {
+            self.text.push_str(&format!("\nnode {} rate={per_second} burst=6", node.name));
+        }
+        self.conditions = format!("{per_second} answers/s");
+        self
+    }
+
     /// Runs with the seeds 0, 1, 2, …, half of them over each family.
     pub(crate) fn run(&self) -> Row {
-        let mut text = self.text.clone();
-        if self.loss > 0.0 {
-            text.push_str(&format!("\nnetwork loss={} burst=2\n", self.loss));
-        }
-        let topology: Topology = text.parse().unwrap();
+        let topology: Topology = self.text.parse().unwrap();
         let workers =
             thread::available_parallelism().map_or(1, |workers| u32::try_from(workers.get()).unwrap());
         let parts: Vec<Row> = thread::scope(|scope| {
@@ -50,77 +81,130 @@ impl Campaign {
                 .map(|worker| {
                     let topology = &topology;
                     let seeds = (worker..self.runs).step_by(usize::try_from(workers).unwrap());
-                    scope.spawn(move || self.some(topology, seeds))
+                    scope.spawn(move || {
+                        let mut row = Row::new(self);
+                        for seed in seeds {
+                            let (trace, truth) = self.discover(topology, seed);
+                            row.add(seed, &trace, &truth);
+                        }
+                        row
+                    })
                 })
                 .collect();
             parts.into_iter().map(|part| part.join().unwrap()).collect()
         });
         let mut row = Row::new(self);
-        for part in &parts {
-            row.missed += part.missed;
-            row.false_nodes += part.false_nodes;
-            row.false_links += part.false_links;
-            row.probes += part.probes / f64::from(self.runs);
-            row.seconds += part.seconds / f64::from(self.runs);
+        for part in parts {
+            row.take(part);
         }
         row
     }
 
-    fn some(&self, topology: &Topology, seeds: impl Iterator<Item = u32>) -> Row {
-        let mut row = Row::new(self);
+    /// One run, and what it should have found.
+    pub(crate) fn one(&self, seed: u32) -> (Trace, Truth) {
+        self.discover(&self.text.parse().unwrap(), seed)
+    }
+
+    fn discover(&self, topology: &Topology, seed: u32) -> (Trace, Truth) {
         let module = Module { strategy: self.strategy, ..Module::default() };
-        for seed in seeds {
-            let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
-            let network = Network::new(topology, family, seed.into());
-            let truth = network.truth(Time::ZERO);
-            let mut bench = Bench::new(network, 1, 1_000_000, seed.into());
-            let trace = bench.trace(Protocol::Udp, request::settings(&module, seed.into(), None)).unwrap();
-            row.add(&trace, &truth);
-        }
-        row
+        let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
+        let network = Network::new(topology, family, seed.into());
+        let truth = network.truth(Time::ZERO);
+        let mut bench = Bench::new(network, 1, 1_000_000, seed.into());
+        let settings = request::settings(&module, seed.into(), None);
+        (bench.trace(self.protocol, settings).unwrap(), truth)
     }
 }
 
-/// What came of it. Probes and seconds are means over the runs.
+/// What came of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     name: String,
+    conditions: String,
     strategy: Strategy,
-    loss: f64,
+    protocol: Protocol,
     pub(crate) runs: u32,
     pub(crate) missed: u32,
     pub(crate) false_nodes: usize,
     pub(crate) false_links: usize,
-    pub(crate) probes: f64,
-    pub(crate) seconds: f64,
+    /// Seeds of the runs that found what is not there.
+    suspects: Vec<u32>,
+    probes: u64,
+    pub(crate) most_probes: u32,
+    time: Duration,
 }
 
 impl Row {
-    pub(crate) const HEADER: &str = "| topology | strategy | loss | runs | missed | at most (95 %) | false links | probes | seconds |\n\
-                                     |---|---|---|---|---|---|---|---|---|";
+    pub(crate) const HEADER: &str = "| topology | strategy | faults | runs | missed | at most (95 %) | false links | probes | at most | seconds |\n\
+                                     |---|---|---|---|---|---|---|---|---|---|";
 
     fn new(campaign: &Campaign) -> Self {
         Self {
             name: campaign.name.clone(),
+            conditions: campaign.conditions.clone(),
             strategy: campaign.strategy,
-            loss: campaign.loss,
+            protocol: campaign.protocol,
             runs: campaign.runs,
             missed: 0,
             false_nodes: 0,
             false_links: 0,
-            probes: 0.0,
-            seconds: 0.0,
+            suspects: Vec::new(),
+            probes: 0,
+            most_probes: 0,
+            time: Duration::ZERO,
         }
     }
 
-    fn add(&mut self, trace: &Trace, truth: &Truth) {
+    fn add(&mut self, seed: u32, trace: &Trace, truth: &Truth) {
         let (seen, there) = (Seen::by(trace), Seen::of(truth));
         let whole = there.nodes.is_subset(&seen.nodes) && there.links.is_subset(&seen.links);
+        let false_nodes = seen.nodes.difference(&there.nodes).count() + made_up(trace, truth);
+        let false_links = seen.links.difference(&there.links).count();
+        if false_nodes + false_links > 0 {
+            self.suspects.push(seed);
+        }
         self.missed += u32::from(!whole);
-        self.false_nodes += seen.nodes.difference(&there.nodes).count() + made_up(trace, truth);
-        self.false_links += seen.links.difference(&there.links).count();
-        self.probes += f64::from(trace.probes_sent);
-        self.seconds += trace.duration.as_secs_f64();
+        self.false_nodes += false_nodes;
+        self.false_links += false_links;
+        self.probes += u64::from(trace.probes_sent);
+        self.most_probes = self.most_probes.max(trace.probes_sent);
+        self.time += trace.duration;
+    }
+
+    fn take(&mut self, part: Self) {
+        self.missed += part.missed;
+        self.false_nodes += part.false_nodes;
+        self.false_links += part.false_links;
+        self.suspects.extend(part.suspects);
+        self.probes += part.probes;
+        self.most_probes = self.most_probes.max(part.most_probes);
+        self.time += part.time;
+    }
+
+    /// Mean of the probes sent in a run.
+    pub(crate) fn probes(&self) -> f64 {
+        // A campaign sends far fewer than 2^32 times its runs.
+        f64::from(u32::try_from(self.probes).unwrap()) / f64::from(self.runs)
+    }
+
+    /// Mean of the seconds, in virtual time, that a run took.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.time.as_secs_f64() / f64::from(self.runs)
+    }
+
+    /// What is wrong, if the route was to be whole with this confidence in so many runs that chance is ruled out.
+    pub(crate) fn fault(&self, confidence: f64) -> Option<String> {
+        const OUTLIER: f64 = 6.0;
+        let wrong = if self.false_nodes + self.false_links > 0 {
+            format!("{} false nodes; see the seeds {:?}", self.false_nodes, self.suspects)
+        } else if self.upper_bound() > 1.0 - confidence {
+            "more misses than promised".to_owned()
+        } else if f64::from(self.most_probes) > OUTLIER * self.probes() {
+            "one run went astray".to_owned()
+        } else {
+            return None;
+        };
+        Some(format!("{self} {wrong}"))
     }
 
     pub(crate) fn miss_rate(&self) -> f64 {
@@ -139,11 +223,12 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, strategy, loss, runs, missed, false_links, probes, seconds, .. } = self;
-        let (percent, bound) = (loss * 100.0, self.upper_bound());
+        let Self { name, conditions, strategy, protocol, runs, missed, false_links, most_probes, .. } = self;
+        let protocol = if *protocol == Protocol::Udp { String::new() } else { format!(" {protocol}") };
+        let (bound, probes, seconds) = (self.upper_bound(), self.probes(), self.seconds());
         write!(
             f,
-            "| {name} | {strategy} | {percent:.0} % | {runs} | {missed} | {bound:.4} | {false_links} | {probes:.0} | {seconds:.3} |"
+            "| {name} | {strategy}{protocol} | {conditions} | {runs} | {missed} | {bound:.4} | {false_links} | {probes:.0} | {most_probes} | {seconds:.3} |"
         )
     }
 }
@@ -167,7 +252,17 @@ fn made_up(trace: &Trace, truth: &Truth) -> usize {
     hops.flat_map(|hop| &hop.nodes).filter(|node| node.address.is_none()).count()
 }
 
-/// Runs a row of the long version: 1000, or what the environment variable ACCURACY_RUNS says.
-pub(crate) fn long_runs() -> u32 {
-    std::env::var("ACCURACY_RUNS").map_or(1000, |runs| runs.parse().unwrap())
+/// An environment variable of the long version.
+pub(crate) fn variable<T: FromStr<Err: Debug>>(name: &str, default: T) -> T {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
+/// Runs a row of the long version, or what the environment variable ACCURACY_RUNS says.
+pub(crate) fn long_runs(runs: u32) -> u32 {
+    variable("ACCURACY_RUNS", runs)
+}
+
+/// Whether the environment variable ACCURACY_ONLY, a list with commas, names this topology, or is not set.
+pub(crate) fn is_wanted(name: &str) -> bool {
+    std::env::var("ACCURACY_ONLY").map_or(true, |names| names.split(',').any(|wanted| wanted == name))
 }

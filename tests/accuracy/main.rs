@@ -13,27 +13,33 @@
 
 mod campaign;
 
-use traceflow_exporter::strategy::Strategy;
+use jiff::Timestamp;
+use traceflow_exporter::{
+    render::{self, Report},
+    strategy::Strategy,
+};
 
-use crate::campaign::{Campaign, Row};
+use crate::campaign::{Campaign, Row, variable};
 
-/// Every shape but the 70-wide route, of which one run takes as long as thousands of the others.
-const TOPOLOGIES: [&str; 15] = [
-    "line",
-    "diamond2",
-    "diamond4",
-    "three-diamonds",
-    "twelve",
-    "unequal",
-    "wide16",
-    "wide28",
-    "wide56",
-    "mesh4x4",
-    "mesh8x8",
-    "cascade2x3x4",
-    "asymmetric",
-    "silent",
-    "swallow",
+/// Every shape but the 70-wide route, of which one run takes as long as thousands of the others; with the runs of a row in the
+/// short version and in the long one. Where the promise is used up (a lone 2-way diamond is missed in 3.1 % of runs), a
+/// thousand runs could not tell it from a broken one.
+const TOPOLOGIES: [(&str, u32, u32); 15] = [
+    ("line", 40, 4000),
+    ("diamond2", 40, 4000),
+    ("diamond4", 40, 4000),
+    ("three-diamonds", 40, 4000),
+    ("twelve", 40, 4000),
+    ("unequal", 40, 4000),
+    ("wide16", 40, 1000),
+    ("wide28", 40, 1000),
+    ("wide56", 10, 1000),
+    ("mesh4x4", 40, 1000),
+    ("mesh8x8", 10, 1000),
+    ("cascade2x3x4", 40, 4000),
+    ("asymmetric", 40, 4000),
+    ("silent", 40, 4000),
+    ("swallow", 40, 4000),
 ];
 const STRATEGIES: [Strategy; 2] = [Strategy::MdaLite, Strategy::Mda];
 
@@ -59,11 +65,10 @@ fn a_two_way_diamond_is_missed_once_in_32() {
 /// thousand test runs, or any link that does not exist.
 #[test]
 fn the_promise_is_not_broken() {
-    for topology in TOPOLOGIES {
+    for (topology, runs, _) in TOPOLOGIES {
         for strategy in STRATEGIES {
             for loss in [0.0, 0.05] {
-                let runs = if topology == "mesh8x8" || topology == "wide56" { 10 } else { 40 };
-                let row = Campaign { runs, loss, ..Campaign::of(topology, strategy) }.run();
+                let row = Campaign { runs, ..Campaign::of(topology, strategy) }.with_loss(loss).run();
                 println!("{row}");
                 assert_eq!((row.false_nodes, row.false_links), (0, 0), "{row}");
                 assert!(row.missed <= campaign::most_misses(runs, 0.05), "{row}");
@@ -78,8 +83,8 @@ fn mda_lite_needs_fewer_probes() {
     for (topology, most) in [("diamond4", 0.75), ("wide16", 0.75), ("twelve", 0.80), ("cascade2x3x4", 0.75)] {
         let [lite, full] =
             STRATEGIES.map(|strategy| Campaign { runs: 40, ..Campaign::of(topology, strategy) }.run());
-        let ratio = lite.probes / full.probes;
-        assert!(ratio <= most, "{topology}: {:.0} over {:.0} is {ratio:.2}", lite.probes, full.probes);
+        let ratio = lite.probes() / full.probes();
+        assert!(ratio <= most, "{topology}: {:.0} over {:.0} is {ratio:.2}", lite.probes(), full.probes());
     }
 }
 
@@ -87,8 +92,8 @@ fn mda_lite_needs_fewer_probes() {
 #[test]
 fn a_route_of_twelve_hops_is_found_with_few_probes_in_few_round_trips() {
     let row = Campaign { runs: 200, ..Campaign::of("twelve", Strategy::MdaLite) }.run();
-    assert!(row.probes <= 160.0, "{:.1} probes", row.probes);
-    assert!(row.seconds <= 0.35, "{:.3} s", row.seconds);
+    assert!(row.probes() <= 160.0, "{:.1} probes", row.probes());
+    assert!(row.seconds() <= 0.35, "{:.3} s", row.seconds());
 }
 
 #[test]
@@ -96,17 +101,47 @@ fn a_route_of_twelve_hops_is_found_with_few_probes_in_few_round_trips() {
 fn tables() {
     println!("{}", Row::HEADER);
     let mut broken = Vec::new();
-    for topology in TOPOLOGIES {
+    for (topology, _, runs) in TOPOLOGIES.into_iter().filter(|(name, ..)| campaign::is_wanted(name)) {
         for strategy in STRATEGIES {
             for loss in [0.0, 0.02, 0.05] {
-                let row =
-                    Campaign { runs: campaign::long_runs(), loss, ..Campaign::of(topology, strategy) }.run();
+                let runs = campaign::long_runs(runs);
+                let row = Campaign { runs, ..Campaign::of(topology, strategy) }.with_loss(loss).run();
                 println!("{row}");
-                if (row.false_nodes, row.false_links) != (0, 0) || row.upper_bound() > 0.05 {
-                    broken.push(format!("{row} with {} false nodes", row.false_nodes));
-                }
+                broken.extend(row.fault(0.95));
             }
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Where a row looks wrong: one of its runs as the command line would print it. TOPOLOGY, SEED, STRATEGY, LOSS (a share) and
+/// LIMIT (answers a second) say which.
+#[test]
+#[ignore = "to look at: make look TOPOLOGY=unequal SEED=7"]
+fn look() {
+    let strategy = variable("STRATEGY", Strategy::MdaLite);
+    let campaign = Campaign::of(&variable("TOPOLOGY", "unequal".to_owned()), strategy);
+    let campaign = campaign.with_loss(variable("LOSS", 0.0));
+    let limit = variable("LIMIT", 0);
+    let campaign = if limit > 0 { campaign.with_limits(limit) } else { campaign };
+    let (trace, _) = campaign.one(variable("SEED", 0));
+    let report = Report { host: "d", started: Timestamp::UNIX_EPOCH, trace: &trace };
+    println!("{}", render::table(&report, true));
+    for hop in &trace.route.hops {
+        println!("TTL {}: {} sent, {} answered", hop.ttl, hop.probes_sent, hop.replies_received);
+        for node in &hop.nodes {
+            println!(
+                "  {:?} {} flows {:?} limited {}",
+                node.address, node.flows, node.balancing, node.rate_limited
+            );
+        }
+    }
+    for link in &trace.route.links {
+        let (from, to) = trace.route.ends(link).unwrap();
+        println!("{}: {:?} -> {:?} {} flows", link.ttl, from.address, to.address, link.flows);
+    }
+    println!(
+        "{} probes, {:?}, {:?}, confidence {:?}",
+        trace.probes_sent, trace.duration, trace.stop_reason, trace.route.confidence
+    );
 }
