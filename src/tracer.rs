@@ -8,11 +8,11 @@
 //! ask [`Tracer::poll_timeout`] when to come back. Spurious calls do nothing.
 
 mod budget;
-mod control;
 mod discovery;
 mod ending;
 mod fixed;
 mod graph;
+mod lanes;
 mod pacing;
 mod policy;
 mod queries;
@@ -26,8 +26,9 @@ use self::{
     discovery::{Discovery, Style},
     ending::Ending,
     fixed::Fixed,
+    lanes::{CONTROLS, Lanes, Turn},
     policy::{Plan, Policy},
-    queries::{Expired, Patience, Queries, QueryId},
+    queries::{Expired, Patience, Queries, Query, QueryId, Until},
 };
 pub use self::{pacing::Pacer, queries::Reason};
 use crate::{
@@ -111,6 +112,9 @@ pub struct Tracer {
     policy: Box<dyn Policy>,
     evidence: Evidence,
     queries: Queries,
+    lanes: Lanes,
+    /// Controls drawn so far: each asks another flow.
+    controls: usize,
     pacer: Pacer,
     started: Time,
     now: Time,
@@ -141,6 +145,8 @@ impl Tracer {
             policy,
             evidence: Evidence::default(),
             queries: Queries::default(),
+            lanes: Lanes::default(),
+            controls: 0,
             started: now,
             now,
             slowest: None,
@@ -165,7 +171,7 @@ impl Tracer {
         if self.finished.is_some() || !self.pacer.ready(now) {
             return None;
         }
-        let query = self.queries.next()?;
+        let query = self.next_query(now)?;
         if self.probes_sent >= self.settings.max_probes {
             let detail = format!("max_probes {} were sent", self.settings.max_probes);
             self.close(Ending { reason: StopReason::ProbeLimit, detail: Some(detail) });
@@ -207,6 +213,15 @@ impl Tracer {
         self.farthest = self.farthest.max(Some(sent.ttl));
         self.arrived |= kind.is_destination();
         self.evidence.answered(sent.flow, sent.ttl, Answer { from, kind, rtt, nat, mpls });
+        if sent.control {
+            self.lanes.control(sent.ttl, true, now);
+        } else {
+            let tries = self.queries.get(sent.query).map_or(0, Query::tries);
+            self.lanes.answered(sent.ttl, sent.flow, tries, now);
+        }
+        if self.evidence.cell(sent.flow, sent.ttl).is_some_and(|cell| cell.sent > 1) {
+            self.note_limits(sent.ttl, now);
+        }
         self.consult(|policy, plan| policy.on_answer(sent.flow, sent.ttl, plan));
         self.settle();
     }
@@ -221,16 +236,20 @@ impl Tracer {
             self.finish(Ending { reason: StopReason::TimeLimit, detail: None });
             return;
         }
+        let mut repeated = Vec::new();
         while let Some(expired) = self.queries.expired(now, self.closing.is_some()) {
             match expired {
                 Expired::OutOfAttempts(query) => self.judge(query, now),
-                Expired::Repeated(query) => {
-                    let asked = self.queries.get(query).map(|query| (query.flow, query.ttl));
-                    if let Some((flow, ttl)) = asked {
-                        self.consult(|policy, plan| policy.on_retry(flow, ttl, plan));
-                    }
-                }
+                Expired::Repeated(query) => repeated.extend(self.queries.get(query).cloned()),
             }
+        }
+        for query in &repeated {
+            if self.lanes.late(query.ttl, query.flow) {
+                self.test(query.ttl, now);
+            }
+        }
+        for query in repeated.into_iter().filter(|query| query.tries() == 0) {
+            self.consult(|policy, plan| policy.on_retry(query.flow, query.ttl, plan));
         }
         self.settle();
     }
@@ -247,8 +266,10 @@ impl Tracer {
             let query = self.queries.get(query)?;
             Some(Deadline { at, reason: Reason::Silence { flow: query.flow, ttl: query.ttl } })
         });
+        let lane = self.lanes.due(self.queries.lanes().into_iter());
+        let lane = lane.map(|at| Deadline { at: at.max(self.pacer.next()), reason: Reason::RateLimit });
         let limit = self.time_limit().map(|at| Deadline { at, reason: Reason::TimeLimit });
-        [pace, silence, limit].into_iter().flatten().min()
+        [pace, lane, silence, limit].into_iter().flatten().min()
     }
 
     /// The next event; `None` when there is none.
@@ -280,25 +301,97 @@ impl Tracer {
         }
     }
 
+    /// The query whose turn it is. What would go to a hop that limits its answers waits in a lane instead.
+    fn next_query(&mut self, now: Time) -> Option<QueryId> {
+        let retry = self.patience().retry;
+        if let Some((ttl, turn)) = self.lanes.turn(self.queries.lanes().into_iter(), now, retry) {
+            match turn {
+                Turn::Question => self.queries.release(ttl),
+                Turn::Control => self.ask_controls(ttl, 1),
+            }
+        }
+        loop {
+            let id = self.queries.next()?;
+            let query = self.queries.get(id)?;
+            if query.may_pass() || !self.lanes.is_limited(query.ttl) {
+                return Some(id);
+            }
+            self.queries.hold(id);
+        }
+    }
+
+    /// Asks again what was answered at a hop.
+    fn ask_controls(&mut self, ttl: Ttl, count: usize) {
+        let flows = self.evidence.witnesses(ttl, self.controls + count);
+        let skipped = self.controls.min(flows.len().saturating_sub(count));
+        for flow in flows.into_iter().skip(skipped).take(count) {
+            self.queries.ask(flow, ttl, 1, Until::Sent);
+        }
+        self.controls += count;
+    }
+
+    /// Finds out whether a hop limits its answers, unless that is known or being found out. Returns whether it is being found out.
+    fn test(&mut self, ttl: Ttl, now: Time) -> bool {
+        let retry = self.patience().retry;
+        self.lanes.expire(ttl, now - retry * 4);
+        if self.lanes.is_held(ttl) || self.lanes.is_clear(ttl, now - retry) {
+            return self.lanes.is_held(ttl);
+        }
+        let flows = self.evidence.witnesses(ttl, CONTROLS);
+        self.lanes.test(ttl, flows.len(), now);
+        for &flow in &flows {
+            self.queries.ask(flow, ttl, 1, Until::Sent);
+        }
+        !flows.is_empty()
+    }
+
+    /// Notes which nodes of a hop limit their answers, as far as the answers missing show.
+    fn note_limits(&mut self, ttl: Ttl, now: Time) {
+        let (nodes, hop) = self.evidence.shortfall(ttl);
+        for address in nodes {
+            self.evidence.limits(ttl, address);
+        }
+        if hop {
+            self.evidence.hides(ttl);
+            self.lanes.limit(ttl, now);
+        }
+    }
+
     /// Judges a query out of attempts. Where anything as far away has answered, the round-trip times seen tell how long
-    /// to wait; where nothing has, what lies there may just be slow, and only the time-out decides.
-    fn judge(&mut self, query: QueryId, now: Time) {
+    /// to wait; where nothing has, what lies there may just be slow, and only the time-out decides. Silence beside answers is
+    /// believed where a control is answered meanwhile.
+    fn judge(&mut self, id: QueryId, now: Time) {
         let patience = self.patience();
         let timeout = self.settings.timeout;
-        let Some((flow, ttl, adaptive, last)) = self.queries.get(query).map(|query| {
-            (query.flow, query.ttl, query.verdict_at(patience, timeout), query.timeout_at(timeout))
-        }) else {
+        let Some(query) = self.queries.get(id) else { return };
+        let (flow, ttl, tries) = (query.flow, query.ttl, query.tries());
+        if query.is_control() {
+            self.queries.settle(id);
+            self.evidence.missed(flow, ttl);
+            self.lanes.control(ttl, false, now);
+            self.note_limits(ttl, now);
             return;
-        };
+        }
+        if self.closing.is_none() && self.lanes.is_limited(ttl) && !self.lanes.is_hopeless(ttl, tries) {
+            self.queries.hold(id);
+            return;
+        }
         let overtaken = self.arrived || self.farthest.is_some_and(|farthest| farthest >= ttl);
-        let verdict = if overtaken { adaptive } else { last };
+        let verdict = if overtaken { query.verdict_at(patience, timeout) } else { query.timeout_at(timeout) };
         if now < verdict {
             // Look again after a retry's time: an answer from farther away may have come meanwhile.
             let next = if overtaken { verdict } else { verdict.min(now + patience.retry) };
-            self.queries.wait_until(query, next);
+            self.queries.wait_until(id, next);
             return;
         }
-        self.queries.settle(query);
+        let suspected = query.first_sent().unwrap_or(now) + patience.retry;
+        let known = self.lanes.is_clear(ttl, suspected) || self.lanes.is_limited(ttl);
+        if self.closing.is_none() && !known && self.test(ttl, now) {
+            self.queries.wait_until(id, now + patience.repeat);
+            return;
+        }
+        self.queries.settle(id);
+        self.lanes.settled(ttl, flow);
         self.evidence.silent(flow, ttl);
         self.consult(|policy, plan| policy.on_silence(flow, ttl, plan));
     }
@@ -330,8 +423,12 @@ impl Tracer {
     }
 
     fn consult<T>(&mut self, ask: impl FnOnce(&mut dyn Policy, &mut Plan<'_>) -> T) -> T {
-        let mut plan =
-            Plan { settings: &self.settings, evidence: &mut self.evidence, queries: &mut self.queries };
+        let mut plan = Plan {
+            settings: &self.settings,
+            evidence: &mut self.evidence,
+            queries: &mut self.queries,
+            lanes: &self.lanes,
+        };
         let answer = ask(self.policy.as_mut(), &mut plan);
         if self.closing.is_some() {
             self.queries.withdraw_unsent();

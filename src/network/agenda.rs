@@ -40,7 +40,7 @@ impl Agenda {
             self.add(
                 id,
                 match reason {
-                    Reason::Pace => Wait::Pace(at),
+                    Reason::Pace | Reason::RateLimit => Wait::Pace(at),
                     Reason::Silence { .. } | Reason::TimeLimit => Wait::Due(at),
                 },
             );

@@ -93,7 +93,10 @@ pub type Arrival = (Ttl, Option<IpAddr>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     flows: BTreeMap<FlowId, BTreeMap<Ttl, Cell>>,
+    /// What became of the packets of answered flows, by hop and node.
+    counts: BTreeMap<Ttl, BTreeMap<IpAddr, Count>>,
     rate_limited: BTreeSet<(Ttl, IpAddr)>,
+    hidden: BTreeSet<Ttl>,
 }
 
 impl Evidence {
@@ -121,6 +124,19 @@ impl Evidence {
         let cell = self.cell_mut(flow, ttl);
         cell.silent = false;
         cell.answers.push(answer);
+        let before = if cell.answers.len() == 1 { cell.sent.saturating_sub(1) } else { 0 };
+        if let Some(address) = cell.address() {
+            let count = self.counts.entry(ttl).or_default().entry(address).or_default();
+            count.answered += 1;
+            count.missed += before;
+        }
+    }
+
+    /// Notes that a packet of a flow that was answered before stayed unanswered.
+    pub fn missed(&mut self, flow: FlowId, ttl: Ttl) {
+        if let Some(address) = self.cell(flow, ttl).and_then(Cell::address) {
+            self.counts.entry(ttl).or_default().entry(address).or_default().missed += 1;
+        }
     }
 
     /// Notes that a flow got no answer at a TTL in all its attempts.
@@ -140,10 +156,49 @@ impl Evidence {
         self.rate_limited.contains(&(ttl, address))
     }
 
-    /// Whether any node at this hop is known to limit its answers.
+    /// Notes that a hop limits its answers: what is silent there may be a node that answers others.
+    pub fn hides(&mut self, ttl: Ttl) {
+        self.hidden.insert(ttl);
+    }
+
+    /// Whether silence at a hop may be a rate limit's.
     #[must_use]
     pub fn has_limit(&self, ttl: Ttl) -> bool {
-        self.rate_limited.iter().any(|&(at, _)| at == ttl)
+        self.hidden.contains(&ttl)
+    }
+
+    /// The nodes of a hop that leave more unanswered than loss explains, judged by the best of the other hops; and whether the hop as a
+    /// whole does. Only flows that were answered at all count: others may be dead.
+    #[must_use]
+    pub fn shortfall(&self, ttl: Ttl) -> (Vec<IpAddr>, bool) {
+        let hops = self.counts.iter().map(|(&at, nodes)| (at, Count::total(nodes)));
+        let others = hops.filter(|&(at, count)| at != ttl && count.packets() >= Count::ENOUGH);
+        let loss = others.map(|(_, count)| count.loss()).fold(Count::LOSS, f64::min);
+        let Some(nodes) = self.counts.get(&ttl) else { return (Vec::new(), false) };
+        let short = nodes.iter().filter(|(_, count)| count.is_short(loss)).map(|(&address, _)| address);
+        (short.collect(), Count::total(nodes).is_short(loss))
+    }
+
+    /// Share of packets of answered flows at a hop that stayed unanswered, 0 to 1.
+    #[must_use]
+    pub fn loss(&self, ttl: Ttl) -> f64 {
+        self.counts.get(&ttl).map_or(0.0, |nodes| Count::total(nodes).loss())
+    }
+
+    /// Flows answered at a hop, at most `most`, of as many nodes as possible.
+    #[must_use]
+    pub fn witnesses(&self, ttl: Ttl, most: usize) -> Vec<FlowId> {
+        let mut flows: BTreeMap<IpAddr, Vec<FlowId>> = BTreeMap::new();
+        for (flow, cell) in self.at(ttl) {
+            if let Some(address) = cell.address()
+                && self.end(flow).is_none_or(|end| end.ttl() >= ttl)
+            {
+                flows.entry(address).or_default().push(flow);
+            }
+        }
+        let rounds = flows.values().map(Vec::len).max().unwrap_or(0);
+        let in_turn = (0..rounds).flat_map(|round| flows.values().filter_map(move |flows| flows.get(round)));
+        in_turn.copied().take(most).collect()
     }
 
     /// What is known of a flow at a TTL.
@@ -242,6 +297,44 @@ impl Evidence {
 
     fn cell_mut(&mut self, flow: FlowId, ttl: Ttl) -> &mut Cell {
         self.flows.entry(flow).or_default().entry(ttl).or_default()
+    }
+}
+
+/// Packets of answered flows: those that were answered, and those given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    answered: u32,
+    missed: u32,
+}
+
+impl Count {
+    /// Packets from which on a hop tells how much is lost on the way.
+    const ENOUGH: u32 = 6;
+    /// Loss assumed where no hop tells.
+    const LOSS: f64 = 0.1;
+
+    fn total(nodes: &BTreeMap<IpAddr, Self>) -> Self {
+        nodes.values().fold(Self::default(), |total, count| Self {
+            answered: total.answered + count.answered,
+            missed: total.missed + count.missed,
+        })
+    }
+
+    const fn packets(self) -> u32 {
+        self.answered + self.missed
+    }
+
+    /// Share that went unanswered, estimated with some belief in a fifth.
+    fn loss(self) -> f64 {
+        f64::from(self.missed + 1) / f64::from(self.packets() + 5)
+    }
+
+    /// Loss comes in bursts: twice its share and some more of it is nothing strange.
+    fn is_short(self, loss: f64) -> bool {
+        const SOME: f64 = 5.0;
+        const LEAST: f64 = 0.2;
+        let (missed, packets) = (f64::from(self.missed), f64::from(self.packets()));
+        missed > SOME + 2.0 * loss * packets && missed >= LEAST * packets
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// TTLs that the first flow asks at once: most routes of the Internet end within them.
-const SCOUT_WINDOW: u8 = 12;
+const SCOUT_WINDOW: u8 = 8;
 /// Flows that look for life beyond a silent stretch. The first alone might be in a dead branch.
 const SCOUTS: usize = 3;
 
@@ -404,6 +404,9 @@ impl Policy for Discovery {
         if sent == 1 && more > 0 && plan.evidence.is_answered(ttl) {
             plan.insist(flow, ttl, u8::try_from(more).unwrap_or(u8::MAX));
         }
+        if plan.is_held(ttl) {
+            return;
+        }
         self.look_around(flow, ttl.get(), plan);
         // Whoever waits for this answer may ask for another meanwhile.
         self.consider(ttl.get() - 1, plan);
@@ -414,7 +417,7 @@ impl Policy for Discovery {
             return;
         }
         let sent = plan.evidence.cell(flow, ttl).map_or(0, |cell| cell.sent);
-        if sent < self.patience(flow, ttl, plan) && plan.evidence.is_answered(ttl) {
+        if sent < self.patience(flow, ttl, plan) && plan.evidence.is_answered(ttl) && !plan.is_held(ttl) {
             plan.insist(flow, ttl, 1);
             return;
         }

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use super::{
-    control::Controls,
     ending::Ending,
     policy::{Plan, Policy},
 };
@@ -28,18 +27,11 @@ pub(super) struct Fixed {
     farthest: Option<Ttl>,
     /// Nearest TTL at which the destination answered anyone.
     destination: Option<Ttl>,
-    controls: Controls,
 }
 
 impl Fixed {
     pub(super) fn new() -> Self {
-        Self {
-            flows: BTreeMap::new(),
-            scout: None,
-            farthest: None,
-            destination: None,
-            controls: Controls::default(),
-        }
+        Self { flows: BTreeMap::new(), scout: None, farthest: None, destination: None }
     }
 
     /// Asks a flow as far as its last answer justifies.
@@ -152,7 +144,6 @@ impl Policy for Fixed {
     }
 
     fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending {
-        self.controls.look(self.flows.keys().copied(), plan);
         Ending::of(plan.evidence, plan.settings)
     }
 }

@@ -3,11 +3,10 @@
 //! A policy decides which flows to ask at which TTL. It never sees packets, retries, pacing or time-outs: it is told
 //! when an answer came and when all attempts stayed without one.
 
-use std::net::IpAddr;
-
 use super::{
     Settings,
     ending::Ending,
+    lanes::Lanes,
     queries::{Queries, Until},
 };
 use crate::{flow::FlowId, probe::Ttl, route::Evidence};
@@ -40,6 +39,7 @@ pub(super) struct Plan<'a> {
     pub(super) settings: &'a Settings,
     pub(super) evidence: &'a mut Evidence,
     pub(super) queries: &'a mut Queries,
+    pub(super) lanes: &'a Lanes,
 }
 
 impl Plan<'_> {
@@ -49,11 +49,6 @@ impl Plan<'_> {
         if !answered && !self.queries.knows(flow, ttl) {
             self.queries.ask(flow, ttl, self.settings.attempts, Until::Answered);
         }
-    }
-
-    /// Asks a flow at a TTL once more, whatever was answered before.
-    pub(super) fn repeat(&mut self, flow: FlowId, ttl: Ttl) {
-        self.queries.ask(flow, ttl, 1, Until::Sent);
     }
 
     /// Asks a flow at a TTL this many times more, or until it is answered.
@@ -71,8 +66,8 @@ impl Plan<'_> {
         self.queries.withdraw_beyond(flow, ttl);
     }
 
-    /// Notes that a node limits its answers.
-    pub(super) fn limits(&mut self, ttl: Ttl, address: IpAddr) {
-        self.evidence.limits(ttl, address);
+    /// Whether a hop is suspected or known to limit its answers: what is late there is being waited for.
+    pub(super) fn is_held(&self, ttl: Ttl) -> bool {
+        self.lanes.is_held(ttl)
     }
 }

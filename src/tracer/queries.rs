@@ -30,6 +30,9 @@ pub(super) struct Query {
     until: Until,
     first_sent: Option<Time>,
     last_sent: Time,
+    /// Whether its lane let it go, and how many packets it was let go for.
+    released: bool,
+    tries: u32,
 }
 
 /// What ends a query before its attempts are used up.
@@ -45,6 +48,8 @@ pub(super) enum Until {
 enum State {
     /// Waiting for its turn to be sent.
     Queued,
+    /// Waiting for its turn in the lane of a hop that limits its answers.
+    Held,
     /// Sent; the deadline says what happens if no answer comes.
     Waiting(Time),
     /// Answered, given up or withdrawn.
@@ -58,6 +63,8 @@ pub(super) struct Sent {
     pub(super) flow: FlowId,
     pub(super) ttl: Ttl,
     pub(super) answered: bool,
+    /// Whether it repeats what was answered before.
+    pub(super) control: bool,
 }
 
 /// What a deadline is for: a debug log can say what a trace waits for.
@@ -65,6 +72,8 @@ pub(super) struct Sent {
 pub enum Reason {
     /// The rate bound lets the next packet go.
     Pace,
+    /// A hop that limits its answers may be asked again.
+    RateLimit,
     /// A probe was not answered for long enough to be repeated, or to be given up.
     Silence {
         /// The flow asked.
@@ -80,6 +89,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pace => f.write_str("the rate bound"),
+            Self::RateLimit => f.write_str("a hop that limits its answers"),
             Self::Silence { flow, ttl } => write!(f, "an answer to flow {flow} at TTL {ttl}"),
             Self::TimeLimit => f.write_str("the time limit"),
         }
@@ -101,6 +111,7 @@ pub(super) struct Patience {
 pub(super) struct Queries {
     all: Vec<Query>,
     queue: VecDeque<QueryId>,
+    lanes: BTreeMap<Ttl, VecDeque<QueryId>>,
     deadlines: BTreeSet<(Time, QueryId)>,
     by_cell: BTreeMap<(FlowId, Ttl), Vec<QueryId>>,
     packets: Vec<Sent>,
@@ -121,6 +132,8 @@ impl Queries {
             until,
             first_sent: None,
             last_sent: Time::ZERO,
+            released: false,
+            tries: 0,
         });
         self.queue.push_back(id);
         self.by_cell.entry((flow, ttl)).or_default().push(id);
@@ -162,14 +175,52 @@ impl Queries {
 
     /// Withdraws everything that still waits for its turn.
     pub(super) fn withdraw_unsent(&mut self) {
-        for id in std::mem::take(&mut self.queue) {
+        let held = std::mem::take(&mut self.lanes).into_values().flatten();
+        for id in std::mem::take(&mut self.queue).into_iter().chain(held) {
             self.settle(id);
         }
     }
 
+    /// Puts a query into the lane of its hop.
+    pub(super) fn hold(&mut self, id: QueryId) {
+        self.unschedule(id);
+        if let Some(query) = self.get_mut(id) {
+            query.state = State::Held;
+            let ttl = query.ttl;
+            self.lanes.entry(ttl).or_default().push_back(id);
+        }
+    }
+
+    /// Lets the query that waits longest in a lane go next.
+    pub(super) fn release(&mut self, ttl: Ttl) {
+        if let Some(id) = self.lanes.get_mut(&ttl).and_then(VecDeque::pop_front)
+            && let Some(query) = self.get_mut(id).filter(|query| query.state == State::Held)
+        {
+            query.state = State::Queued;
+            query.released = true;
+            self.queue.push_front(id);
+        }
+    }
+
+    /// The hops in whose lanes queries wait.
+    pub(super) fn lanes(&mut self) -> Vec<Ttl> {
+        let all = &self.all;
+        let is_held = |id: &QueryId| {
+            let query = usize::try_from(id.0).ok().and_then(|place| all.get(place));
+            query.is_some_and(|query| query.state == State::Held)
+        };
+        self.lanes.retain(|_, lane| {
+            while lane.front().is_some_and(|id| !is_held(id)) {
+                lane.pop_front();
+            }
+            !lane.is_empty()
+        });
+        self.lanes.keys().copied().collect()
+    }
+
     /// Whether nothing is left to send or to wait for.
     pub(super) fn is_idle(&mut self) -> bool {
-        self.deadlines.is_empty() && self.next().is_none()
+        self.deadlines.is_empty() && self.next().is_none() && self.lanes().is_empty()
     }
 
     /// The query whose turn it is.
@@ -201,12 +252,14 @@ impl Queries {
         query.first_sent.get_or_insert(now);
         query.last_sent = now;
         query.attempts_left = query.attempts_left.saturating_sub(1);
-        // The first wait tells that an answer is late; after that only chance is to be given.
-        let wait = if query.first_sent == Some(now) { patience.retry } else { patience.repeat };
+        let released = std::mem::take(&mut query.released);
+        query.tries += u32::from(released);
+        // The first wait tells that an answer is late; after that only chance is to be given. In a lane each packet counts.
+        let wait = if released || query.first_sent == Some(now) { patience.retry } else { patience.repeat };
         let deadline = now + wait;
         query.state = State::Waiting(deadline);
-        let (flow, ttl) = (query.flow, query.ttl);
-        self.packets.push(Sent { query: id, flow, ttl, answered: false });
+        let (flow, ttl, control) = (query.flow, query.ttl, query.is_control());
+        self.packets.push(Sent { query: id, flow, ttl, answered: false, control });
         self.deadlines.insert((deadline, id));
         Some(packet)
     }
@@ -299,6 +352,26 @@ pub(super) enum Expired {
 }
 
 impl Query {
+    /// Whether it counts answers to what was answered before.
+    pub(super) fn is_control(&self) -> bool {
+        self.until == Until::Sent
+    }
+
+    /// Whether it may be sent although its hop limits its answers.
+    pub(super) fn may_pass(&self) -> bool {
+        self.released || self.is_control()
+    }
+
+    /// Packets for which its lane let it go.
+    pub(super) const fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// When it was sent first, if it was.
+    pub(super) const fn first_sent(&self) -> Option<Time> {
+        self.first_sent
+    }
+
     /// When waiting is over: `patience.retry` behind the last attempt and `patience.verdict` behind the first, but
     /// never more than `timeout` behind the last.
     pub(super) fn verdict_at(&self, patience: Patience, timeout: Duration) -> Time {

@@ -29,6 +29,7 @@ pub(crate) struct Campaign {
     pub(crate) strategy: Strategy,
     pub(crate) protocol: Protocol,
     pub(crate) runs: u32,
+    pub(crate) max_probes: u32,
 }
 
 impl Campaign {
@@ -40,6 +41,7 @@ impl Campaign {
             strategy,
             protocol: Protocol::Udp,
             runs: 100,
+            max_probes: 50_000,
         }
     }
 
@@ -106,8 +108,8 @@ impl Campaign {
     }
 
     fn discover(&self, topology: &Topology, seed: u32) -> (Trace, Truth) {
-        let module = Module { strategy: self.strategy, ..Module::default() };
-        let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
+        let module = Module { strategy: self.strategy, max_probes: self.max_probes, ..Module::default() };
+        let family = if seed.is_multiple_of(2) { Family::V4 } else { Family::V6 };
         let network = Network::new(topology, family, seed.into());
         let truth = network.truth(Time::ZERO);
         let mut bench = Bench::new(network, 1, 1_000_000, seed.into());

@@ -110,18 +110,25 @@ fn tables() {
                 broken.extend(row.fault(0.95));
             }
         }
+        for limit in [10, 100] {
+            let runs = campaign::long_runs(1000);
+            let row = Campaign { runs, ..Campaign::of(topology, Strategy::MdaLite) }.with_limits(limit).run();
+            println!("{row}");
+            broken.extend(row.fault(0.95));
+        }
     }
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// Where a row looks wrong: one of its runs as the command line would print it. TOPOLOGY, SEED, STRATEGY, LOSS (a share) and
-/// LIMIT (answers a second) say which.
+/// Where a row looks wrong: one of its runs as the command line would print it. TOPOLOGY, SEED, STRATEGY, LOSS (a share),
+/// LIMIT (answers a second) and MAX (probes) say which.
 #[test]
 #[ignore = "to look at: make look TOPOLOGY=unequal SEED=7"]
 fn look() {
     let strategy = variable("STRATEGY", Strategy::MdaLite);
     let campaign = Campaign::of(&variable("TOPOLOGY", "unequal".to_owned()), strategy);
     let campaign = campaign.with_loss(variable("LOSS", 0.0));
+    let campaign = Campaign { max_probes: variable("MAX", 50_000), ..campaign };
     let limit = variable("LIMIT", 0);
     let campaign = if limit > 0 { campaign.with_limits(limit) } else { campaign };
     let (trace, _) = campaign.one(variable("SEED", 0));

@@ -80,7 +80,8 @@ impl Discovery {
         let silent = asked.iter().filter(|&&flow| {
             let here = self.graph.at(flow, ttl).and_then(|at| self.graph.node(at));
             // One that had to be repeated is as good as silent: what it would have told is asked of another meanwhile.
-            let waited = self.is_open(flow, ttl) && !is_late(flow, ttl, plan);
+            let held = Ttl::new(ttl).is_some_and(|ttl| plan.is_held(ttl));
+            let waited = self.is_open(flow, ttl) && (held || !is_late(flow, ttl, plan));
             answered && !waited && here.is_none_or(|node| node.silent)
         });
         elsewhere.collect::<BTreeSet<_>>().union(&silent.collect()).count()
@@ -101,7 +102,8 @@ impl Discovery {
     /// Packets after which a star at a hop with answering nodes is believed. The first flow that shows a silent node has to be twice
     /// as sure as those that follow it there.
     pub(super) fn patience(&self, flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> u32 {
-        let loss = (f64::from(self.lost + 1) / f64::from(self.answers + self.lost + 20)).clamp(LOSS_MIN, 0.5);
+        let loss = f64::from(self.lost + 1) / f64::from(self.answers + self.lost + 20);
+        let loss = loss.max(plan.evidence.loss(ttl)).clamp(LOSS_MIN, 0.5);
         let needed = (FALSE_SILENCE / f64::from(self.answers + 100)).ln() / loss.ln();
         let needed = u32::try_from(count_of(needed, SENT_MAX).max(1)).unwrap_or(SENT_MAX);
         let before = self.graph.at(flow, ttl.get() - 1);

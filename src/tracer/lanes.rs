@@ -1,0 +1,280 @@
+//! Rate limits: telling them from silence and loss, and asking no faster than they let answers through.
+//!
+//! Where questions at a hop stay open although others were answered there, *controls* ask again what was answered: behind a
+//! silent sibling or a dead branch they are answered as before, behind a limit they are not. Then what is open at that hop waits in a
+//! lane of its own, from which it is asked one by one, at the pace at which answers come. Knows counts and times, no packets.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{flow::FlowId, probe::Ttl, time::Time};
+
+/// Questions at one hop that are late together, from which on a limit is suspected before their attempts are used up.
+const SUSPICIOUS: usize = 3;
+/// Controls of one test.
+pub(super) const CONTROLS: usize = 3;
+/// Packets without an answer from which on every second one in a lane is a control: is the rest asked in vain?
+const SILENCE: f64 = 3.0;
+/// Packets a second of a lane, at least and at most.
+const RATE: (f64, f64) = (0.5, 500.0);
+/// How much faster than answers come a lane asks: enough to notice that more get through.
+const GAIN: f64 = 1.25;
+/// The same, where everything asked was answered.
+const GAIN_FREE: f64 = 2.0;
+/// Packets that a lane's pace is judged by, at least.
+const EPOCH: f64 = 4.0;
+/// Seconds over which the answers of a test are counted, at least.
+const TESTED_MIN: f64 = 0.1;
+/// Chance that a flow whose node answers is given up in a lane.
+const FALSE_SILENCE: f64 = 1e-3;
+/// Controls answered, with no question answered between them, after which what else is asked in a lane is taken for dead.
+const PROOFS: u32 = 3;
+/// How much faster a lane becomes with each of them.
+const GAIN_PROOF: f64 = 1.5;
+/// Packets for one flow in a lane, at least and at most.
+const TRIES: (u32, u32) = (3, 20);
+
+/// What is known of the limits of each hop.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lanes {
+    hops: BTreeMap<Ttl, Hop>,
+    /// Flows whose answers are late.
+    late: BTreeMap<Ttl, BTreeSet<FlowId>>,
+}
+
+#[derive(Clone, Debug)]
+enum Hop {
+    /// Controls are on their way.
+    Testing(Test),
+    /// They were answered.
+    Clear(Time),
+    Limited(Lane),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Test {
+    started: Time,
+    pending: usize,
+    missed: usize,
+    /// Answers of all kinds meanwhile.
+    answers: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Lane {
+    /// Packets a second.
+    rate: f64,
+    next: Time,
+    turns: u32,
+    /// When the last answer came.
+    heard: Time,
+    /// Since when the pace is what it is, and what came of it.
+    since: Time,
+    asked: u32,
+    answered: u32,
+    /// Over the whole life of the lane: packets of questions that can be answered, and how many were.
+    tried: u32,
+    hits: u32,
+    /// Controls answered since a question was.
+    proofs: u32,
+}
+
+/// Whose turn it is in a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The question that waits longest.
+    Question,
+    /// A control.
+    Control,
+}
+
+impl Lanes {
+    /// Whether a hop limits its answers.
+    pub(super) fn is_limited(&self, ttl: Ttl) -> bool {
+        matches!(self.hops.get(&ttl), Some(Hop::Limited(_)))
+    }
+
+    /// Whether a hop is suspected or known to limit its answers: what is late there is not lost yet.
+    pub(super) fn is_held(&self, ttl: Ttl) -> bool {
+        matches!(self.hops.get(&ttl), Some(Hop::Limited(_) | Hop::Testing(_)))
+    }
+
+    /// Whether controls that were sent after `since` were answered.
+    pub(super) fn is_clear(&self, ttl: Ttl, since: Time) -> bool {
+        matches!(self.hops.get(&ttl), Some(Hop::Clear(at)) if *at >= since)
+    }
+
+    /// Takes in that the answer to a flow is late. Returns whether so many are that a limit is to be suspected.
+    pub(super) fn late(&mut self, ttl: Ttl, flow: FlowId) -> bool {
+        let late = self.late.entry(ttl).or_default();
+        late.insert(flow);
+        late.len() >= SUSPICIOUS
+    }
+
+    /// Begins a test with this many controls.
+    pub(super) fn test(&mut self, ttl: Ttl, controls: usize, now: Time) {
+        if controls > 0 && !self.is_held(ttl) {
+            self.hops.insert(ttl, Hop::Testing(Test { started: now, pending: controls, ..Test::default() }));
+        }
+    }
+
+    /// Ends a test whose controls came to nothing: their flows ended nearer.
+    pub(super) fn expire(&mut self, ttl: Ttl, started_before: Time) {
+        if let Some(Hop::Testing(test)) = self.hops.get(&ttl)
+            && test.started < started_before
+        {
+            self.hops.insert(ttl, Hop::Clear(started_before));
+        }
+    }
+
+    /// Opens a lane for a hop that is known to limit its answers.
+    pub(super) fn limit(&mut self, ttl: Ttl, now: Time) {
+        if !self.is_limited(ttl) {
+            let test = Test { started: now, ..Test::default() };
+            self.hops.insert(ttl, Hop::Limited(Lane::new(&test, now)));
+        }
+    }
+
+    /// Takes in what became of a control.
+    pub(super) fn control(&mut self, ttl: Ttl, answered: bool, now: Time) {
+        match self.hops.get_mut(&ttl) {
+            Some(Hop::Testing(test)) => {
+                test.pending = test.pending.saturating_sub(1);
+                test.missed += usize::from(!answered);
+                if test.pending == 0 {
+                    let verdict = if test.missed * 2 > CONTROLS {
+                        Hop::Limited(Lane::new(test, now))
+                    } else {
+                        Hop::Clear(test.started)
+                    };
+                    self.hops.insert(ttl, verdict);
+                }
+            }
+            Some(Hop::Limited(lane)) => {
+                lane.learn(1, answered, now);
+                lane.proofs = if answered { lane.proofs + 1 } else { 0 };
+                if answered {
+                    lane.rate = (lane.rate * GAIN_PROOF).min(RATE.1);
+                }
+            }
+            Some(Hop::Clear(_)) | None => {}
+        }
+    }
+
+    /// Takes in that a question was answered, after so many packets in its lane.
+    pub(super) fn answered(&mut self, ttl: Ttl, flow: FlowId, tries: u32, now: Time) {
+        self.settled(ttl, flow);
+        match self.hops.get_mut(&ttl) {
+            Some(Hop::Testing(test)) => test.answers += 1,
+            Some(Hop::Limited(lane)) if tries > 0 => {
+                lane.learn(tries, true, now);
+                lane.proofs = 0;
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes in that a flow is not asked any more.
+    pub(super) fn settled(&mut self, ttl: Ttl, flow: FlowId) {
+        if let Some(late) = self.late.get_mut(&ttl) {
+            late.remove(&flow);
+        }
+    }
+
+    /// Whether a question was asked often enough in its lane to be given up.
+    pub(super) fn is_hopeless(&self, ttl: Ttl, tries: u32) -> bool {
+        let Some(Hop::Limited(lane)) = self.hops.get(&ttl) else { return false };
+        let share = (f64::from(lane.hits) + 0.5) / (f64::from(lane.tried) + 1.0);
+        let missed = (1.0 - share).max(1e-6).powi(i32::try_from(tries).unwrap_or(i32::MAX));
+        match tries {
+            _ if tries >= TRIES.1 => true,
+            _ if lane.proofs >= PROOFS => tries > 1,
+            _ => tries >= TRIES.0 && missed < FALSE_SILENCE,
+        }
+    }
+
+    /// Whose turn it is, in the first of these lanes that is due.
+    pub(super) fn turn(
+        &mut self,
+        waiting: impl Iterator<Item = Ttl>,
+        now: Time,
+        retry: Duration,
+    ) -> Option<(Ttl, Turn)> {
+        for ttl in waiting {
+            let Some(Hop::Limited(lane)) = self.hops.get_mut(&ttl) else {
+                return Some((ttl, Turn::Question));
+            };
+            if lane.next <= now {
+                return Some((ttl, lane.take(now, retry)));
+            }
+        }
+        None
+    }
+
+    /// When the first of these lanes is due.
+    pub(super) fn due(&self, waiting: impl Iterator<Item = Ttl>) -> Option<Time> {
+        let due = waiting.map(|ttl| match self.hops.get(&ttl) {
+            Some(Hop::Limited(lane)) => lane.next,
+            _ => Time::ZERO,
+        });
+        due.min()
+    }
+}
+
+impl Lane {
+    /// Not even half of a test's controls were answered.
+    fn new(test: &Test, now: Time) -> Self {
+        let tested = now.since(test.started).as_secs_f64().max(TESTED_MIN);
+        let rate = f64::from(test.answers.max(1)) * GAIN_FREE / tested;
+        let rate = rate.clamp(RATE.0, RATE.1);
+        Self {
+            rate,
+            next: now,
+            turns: 0,
+            heard: now,
+            since: now,
+            asked: 0,
+            answered: 0,
+            tried: 0,
+            hits: 0,
+            proofs: 0,
+        }
+    }
+
+    fn learn(&mut self, tries: u32, answered: bool, now: Time) {
+        self.tried += tries;
+        if answered {
+            self.hits += 1;
+            self.answered += 1;
+            self.heard = now;
+        }
+    }
+
+    fn take(&mut self, now: Time, retry: Duration) -> Turn {
+        let elapsed = now.since(self.since).as_secs_f64();
+        if elapsed >= retry.as_secs_f64().max(EPOCH / self.rate) {
+            // What was asked in the last moments cannot have been answered yet: the pace errs by that to the slow side.
+            let rate = match self.answered {
+                0 if self.proofs >= PROOFS => self.rate,
+                0 => self.rate / 2.0,
+                all if all >= self.asked => f64::from(all) / elapsed * GAIN_FREE,
+                // Where controls are answered the rest is not a matter of pace.
+                _ if self.proofs > 0 => self.rate,
+                some => f64::from(some) / elapsed * GAIN,
+            };
+            self.rate = rate.clamp(RATE.0, RATE.1);
+            (self.since, self.asked, self.answered) = (now, 0, 0);
+        }
+        self.next = now + Duration::from_secs_f64(1.0 / self.rate);
+        self.asked += 1;
+        self.turns += 1;
+        let silent = now.since(self.heard).as_secs_f64() >= retry.as_secs_f64().max(SILENCE / self.rate);
+        if silent && self.proofs < PROOFS && self.turns.is_multiple_of(2) {
+            Turn::Control
+        } else {
+            Turn::Question
+        }
+    }
+}
