@@ -240,7 +240,10 @@ impl Tracer {
         while let Some(expired) = self.queries.expired(now, self.closing.is_some()) {
             match expired {
                 Expired::OutOfAttempts(query) => self.judge(query, now),
-                Expired::Repeated(query) => repeated.extend(self.queries.get(query).cloned()),
+                Expired::Repeated(id) => match self.queries.get(id) {
+                    Some(query) if self.lanes.is_hopeless(query.ttl, query.tries()) => self.judge(id, now),
+                    query => repeated.extend(query.cloned()),
+                },
             }
         }
         for query in &repeated {

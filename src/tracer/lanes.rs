@@ -32,7 +32,7 @@ const FALSE_SILENCE: f64 = 1e-3;
 /// Controls answered, with no question answered between them, after which what else is asked in a lane is taken for dead.
 const PROOFS: u32 = 3;
 /// How much faster a lane becomes with each of them.
-const GAIN_PROOF: f64 = 1.5;
+const GAIN_PROOF: f64 = 2.0;
 /// Packets for one flow in a lane, at least and at most.
 const TRIES: (u32, u32) = (3, 20);
 
@@ -57,7 +57,7 @@ enum Hop {
 struct Test {
     started: Time,
     pending: usize,
-    missed: usize,
+    answered: usize,
     /// Answers of all kinds meanwhile.
     answers: u32,
 }
@@ -68,7 +68,7 @@ struct Lane {
     rate: f64,
     next: Time,
     turns: u32,
-    /// When the last answer came.
+    /// When a question was answered last.
     heard: Time,
     /// Since when the pace is what it is, and what came of it.
     since: Time,
@@ -142,9 +142,9 @@ impl Lanes {
         match self.hops.get_mut(&ttl) {
             Some(Hop::Testing(test)) => {
                 test.pending = test.pending.saturating_sub(1);
-                test.missed += usize::from(!answered);
+                test.answered += usize::from(answered);
                 if test.pending == 0 {
-                    let verdict = if test.missed * 2 > CONTROLS {
+                    let verdict = if test.answered == 0 {
                         Hop::Limited(Lane::new(test, now))
                     } else {
                         Hop::Clear(test.started)
@@ -153,7 +153,7 @@ impl Lanes {
                 }
             }
             Some(Hop::Limited(lane)) => {
-                lane.learn(1, answered, now);
+                lane.learn(1, answered);
                 lane.proofs = if answered { lane.proofs + 1 } else { 0 };
                 if answered {
                     lane.rate = (lane.rate * GAIN_PROOF).min(RATE.1);
@@ -169,8 +169,9 @@ impl Lanes {
         match self.hops.get_mut(&ttl) {
             Some(Hop::Testing(test)) => test.answers += 1,
             Some(Hop::Limited(lane)) if tries > 0 => {
-                lane.learn(tries, true, now);
+                lane.learn(tries, true);
                 lane.proofs = 0;
+                lane.heard = now;
             }
             _ => {}
         }
@@ -190,7 +191,7 @@ impl Lanes {
         let missed = (1.0 - share).max(1e-6).powi(i32::try_from(tries).unwrap_or(i32::MAX));
         match tries {
             _ if tries >= TRIES.1 => true,
-            _ if lane.proofs >= PROOFS => tries > 1,
+            _ if lane.proofs >= PROOFS => tries > 0,
             _ => tries >= TRIES.0 && missed < FALSE_SILENCE,
         }
     }
@@ -224,7 +225,7 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Not even half of a test's controls were answered.
+    /// None of a test's controls was answered.
     fn new(test: &Test, now: Time) -> Self {
         let tested = now.since(test.started).as_secs_f64().max(TESTED_MIN);
         let rate = f64::from(test.answers.max(1)) * GAIN_FREE / tested;
@@ -243,12 +244,11 @@ impl Lane {
         }
     }
 
-    fn learn(&mut self, tries: u32, answered: bool, now: Time) {
+    fn learn(&mut self, tries: u32, answered: bool) {
         self.tried += tries;
         if answered {
             self.hits += 1;
             self.answered += 1;
-            self.heard = now;
         }
     }
 
