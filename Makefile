@@ -4,7 +4,7 @@ CARGO ?= cargo
 PROGRAM := target/release/traceflow_exporter
 export TRACEFLOW_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: run build test tools check unit lab accuracy look goldens fuzz clean
+.PHONY: run build test tools check unit lab accuracy look goldens fuzz bench clean
 
 run: build
 	$(PROGRAM) --config.file=config.example.yaml
@@ -47,6 +47,12 @@ goldens:
 SECONDS ?= 60
 fuzz:
 	scripts/fuzz $(SECONDS)
+
+# What encoding, decoding, the engine and whole simulated discoveries cost; docs/performance.md has the figures.
+# `make bench BENCH=--quick` takes a fraction of the time, `make bench BENCH=discovery/wide16` runs what has that in its name.
+BENCH ?=
+bench:
+	$(CARGO) bench --locked --bench wire --bench engine --bench discovery -- $(BENCH)
 
 clean:
 	$(CARGO) clean
