@@ -210,7 +210,7 @@ impl Default for Module {
         Self {
             protocol: Protocol::Udp,
             family: FamilyChoice::Any,
-            strategy: Strategy::Fixed,
+            strategy: Strategy::MdaLite,
             confidence: Confidence::DEFAULT,
             first_ttl: Ttl::MIN,
             max_ttl: Ttl::MIN.plus(29),

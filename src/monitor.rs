@@ -9,6 +9,7 @@ use crate::{
     config::Target,
     flow::FlowSequence,
     store::{LastRound, Snapshot, TargetCounters},
+    strategy::Strategy,
     trace::{StopReason, Trace},
 };
 
@@ -83,9 +84,19 @@ impl Monitor {
             protocol: self.target.module.protocol,
             strategy: self.target.module.strategy,
             address: self.address,
-            flows: usize::from(self.target.module.flows),
+            flows: self.flows(),
             counters: self.counters.clone(),
             last_round: self.last_round.clone(),
+        }
+    }
+
+    /// Flows whose outcome the target wants to know: as many as are configured, or as many as the last round followed to their end.
+    fn flows(&self) -> usize {
+        let module = &self.target.module;
+        let trace = self.last_round.as_ref().and_then(|round| round.outcome.as_ref().ok());
+        match module.strategy {
+            Strategy::Fixed => module.flows.into(),
+            Strategy::Mda | Strategy::MdaLite => trace.map_or(0, |trace| trace.route.flows_followed()),
         }
     }
 

@@ -156,8 +156,8 @@ pub struct Link {
 pub struct FlowPath {
     /// The flow.
     pub id: FlowId,
-    /// Whether the destination answered it.
-    pub reached: bool,
+    /// Whether the destination answered it; `None` where it was not followed that far.
+    pub reached: Option<bool>,
     /// The hops at which it was asked, nearest first, up to its end.
     pub hops: Vec<FlowHop>,
 }
@@ -208,12 +208,18 @@ impl Route {
     /// Whether any flow reached the destination.
     #[must_use]
     pub fn reached(&self) -> bool {
-        self.flows.iter().any(|flow| flow.reached)
+        self.flows.iter().any(|flow| flow.reached == Some(true))
     }
 
     /// How many flows reached the destination.
     #[must_use]
     pub fn flows_reached(&self) -> usize {
-        self.flows.iter().filter(|flow| flow.reached).count()
+        self.flows.iter().filter(|flow| flow.reached == Some(true)).count()
+    }
+
+    /// How many flows were followed to the destination, or to where they end without reaching it.
+    #[must_use]
+    pub fn flows_followed(&self) -> usize {
+        self.flows.iter().filter(|flow| flow.reached.is_some()).count()
     }
 }

@@ -30,7 +30,7 @@ pub struct Snapshot {
     pub strategy: Strategy,
     /// The address traced last; `None` when the host never resolved.
     pub address: Option<IpAddr>,
-    /// Flows that the target keeps.
+    /// Flows whose outcome is wanted: as many as are configured, or as many as the last round followed to their end.
     pub flows: usize,
     /// Counters that only grow.
     pub counters: TargetCounters,

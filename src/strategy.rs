@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// A fixed number of flows, each through every TTL.
-    #[default]
     Fixed,
     /// The multipath detection algorithm: node by node, probes until the stopping rule is satisfied (Veitch,
     /// Augustin, Teixeira, Friedman: Failure Control in Multipath Route Tracing, INFOCOM 2009).
     Mda,
     /// MDA-Lite: hop by hop with reused flows, `Mda` where a diamond is meshed or uneven (Vermeulen et al.:
     /// Multilevel MDA-Lite Paris Traceroute, IMC 2018).
+    #[default]
     MdaLite,
 }
 

@@ -48,7 +48,7 @@ fn accepts_modules() {
             "protocol: tcp, destination_port: 443",
             Module { protocol: Protocol::Tcp, destination_port: 443, ..default() },
         ),
-        ("protocol: udp, strategy: fixed, family: v6", Module { family: FamilyChoice::V6, ..default() }),
+        ("protocol: udp, strategy: mda-lite, family: v6", Module { family: FamilyChoice::V6, ..default() }),
         ("confidence: 1e-3", Module { confidence: Confidence::new(0.001).unwrap(), ..default() }),
         ("first_ttl: 255, max_ttl: 0xff", Module { first_ttl: Ttl::MAX, max_ttl: Ttl::MAX, ..default() }),
         ("timeout: 1m", Module { timeout: Duration::from_secs(60), ..default() }),

@@ -54,9 +54,11 @@ const GAUGES: [Gauge; 15] = [
         "1 when at least one flow reached the destination, as of the last round.",
         |target| f64::from(u8::from(target.snapshot.is_up())),
     ),
-    ("traceflow_flows", "Flows that the target keeps from round to round.", |target| {
-        target.snapshot.flows as f64
-    }),
+    (
+        "traceflow_flows",
+        "Flows followed to the destination or to where they end, as of the last round; with fixed as many as are configured.",
+        |target| target.snapshot.flows as f64,
+    ),
     (
         "traceflow_flows_reached",
         "Flows whose probes reached the destination, as of the last round. Fewer than traceflow_flows: a member of a \

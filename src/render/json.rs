@@ -82,7 +82,7 @@ struct LinkEntry {
 #[derive(Debug, Serialize)]
 struct FlowEntry {
     id: u16,
-    reached: bool,
+    reached: Option<bool>,
     as_path: Option<Vec<u32>>,
     hops: Vec<FlowHopEntry>,
 }

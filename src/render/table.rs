@@ -1,8 +1,9 @@
 //! The table of a trace: a row a path, a column a hop.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Write},
+    net::IpAddr,
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ const GAP: &str = "  ";
 /// Flows that share a row.
 struct Row<'a> {
     flows: Vec<FlowId>,
-    reached: bool,
+    reached: Option<bool>,
     hops: &'a [FlowHop],
 }
 
@@ -58,7 +59,7 @@ fn verdict(trace: &Trace) -> String {
         });
     }
     parts.push(completeness(trace));
-    let (reached, flows) = (route.flows_reached(), route.flows.len());
+    let (reached, flows) = (route.flows_reached(), route.flows_followed());
     if reached > 0 && reached < flows {
         parts.push(format!("only {reached} of {} reached", plural(flows as u128, "flow")));
     }
@@ -96,13 +97,14 @@ fn completeness(trace: &Trace) -> String {
     }
 }
 
-/// The flows in rows: the most travelled path first, those that did not arrive last.
+/// The flows in rows: the most travelled path first, those that did not arrive last. Flows that were not followed to their end
+/// are shown where they met a node or link that no row above them has.
 fn rows(route: &Route, dedup: bool) -> Vec<Row<'_>> {
     let mut groups: BTreeMap<_, Vec<FlowId>> = BTreeMap::new();
     for flow in &route.flows {
         let path: Vec<_> = flow.hops.iter().map(|hop| (hop.ttl, hop.address)).collect();
         let alone = if dedup { None } else { Some(flow.id) };
-        groups.entry((!flow.reached, path, alone)).or_default().push(flow.id);
+        groups.entry((path, alone)).or_default().push(flow.id);
     }
     let by_flow: BTreeMap<_, _> = route.flows.iter().map(|flow| (flow.id, flow)).collect();
     let mut rows: Vec<_> = groups
@@ -112,8 +114,25 @@ fn rows(route: &Route, dedup: bool) -> Vec<Row<'_>> {
             Some(Row { flows, reached: flow.reached, hops: &flow.hops })
         })
         .collect();
-    rows.sort_by_key(|row| (!row.reached, std::cmp::Reverse(row.flows.len())));
+    let order = |reached| match reached {
+        Some(true) => 0,
+        Some(false) => 2,
+        None => 1,
+    };
+    rows.sort_by_key(|row| (order(row.reached), std::cmp::Reverse((row.hops.len(), row.flows.len()))));
+    let mut shown = BTreeSet::new();
+    rows.retain(|row| {
+        let news = steps(row.hops).into_iter().filter(|&step| shown.insert(step)).count();
+        news > 0 || row.reached.is_some() || !dedup
+    });
     rows
+}
+
+/// The nodes and links that a flow shows.
+fn steps(hops: &[FlowHop]) -> BTreeSet<(Ttl, Option<IpAddr>, Option<IpAddr>)> {
+    let nodes = hops.iter().map(|hop| (hop.ttl, hop.address, None));
+    let pairs = hops.iter().zip(hops.iter().skip(1)).filter(|(from, to)| from.ttl.next() == to.ttl);
+    nodes.chain(pairs.map(|(from, to)| (from.ttl, from.address, to.address))).collect()
 }
 
 fn write_rows(out: &mut String, route: &Route, rows: &[Row<'_>], dedup: bool) -> fmt::Result {
@@ -136,7 +155,7 @@ fn write_rows(out: &mut String, route: &Route, rows: &[Row<'_>], dedup: bool) ->
             [flow] if !dedup => flow.to_string(),
             flows => flows.len().to_string(),
         };
-        let end = if row.reached { "" } else { "not reached" };
+        let end = if row.reached == Some(false) { "not reached" } else { "" };
         write_line(out, &first, cells.iter().map(|cell| cell.address.clone()), &widths, end)?;
         write_line(out, "", cells.iter().map(|cell| cell.rtt.clone()), &widths, "")?;
     }

@@ -55,9 +55,10 @@ pub(super) fn build(evidence: &Evidence) -> Route {
     for walk in &mut walks {
         walk.land(evidence, &known);
     }
+    let nearest = walks.iter().filter(|walk| walk.reached()).filter_map(|walk| walk.last).min();
     let (Some(first), Some(last)) = (evidence.first_ttl(), walks.iter().filter_map(|walk| walk.last).max())
     else {
-        return Route { flows: walks.iter().map(Walk::path).collect(), ..Route::default() };
+        return Route { flows: walks.iter().map(|walk| walk.path(nearest)).collect(), ..Route::default() };
     };
 
     let mut route = Route::default();
@@ -68,9 +69,9 @@ pub(super) fn build(evidence: &Evidence) -> Route {
             route.links.extend(links(&walks, ttl));
         }
     }
-    route.arrivals = arrivals(&walks);
+    route.arrivals = arrivals(&walks, nearest);
     judge_balancing(&mut route, &walks);
-    route.flows = walks.iter().map(Walk::path).collect();
+    route.flows = walks.iter().map(|walk| walk.path(nearest)).collect();
     route.paths = Paths::of(&route);
     route.diamonds = diamond::find(&route);
     route.flow_paths = distinct_paths(&walks, last);
@@ -125,11 +126,30 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn path(&self) -> FlowPath {
+    /// Where the destination is due to answer the flow, if others met it no nearer than at `nearest`.
+    fn due(&self, nearest: Option<Ttl>) -> Option<Ttl> {
+        match (self.last, nearest) {
+            (Some(last), _) if self.reached() => Some(last),
+            (Some(last), Some(nearest)) => Some(last.next().max(nearest)),
+            (Some(last), None) => Some(last.next()),
+            (None, nearest) => nearest.or_else(|| self.cells.keys().next().copied()),
+        }
+    }
+
+    /// Whether the flow reached the destination; `None` where it was not followed so far.
+    fn outcome(&self, nearest: Option<Ttl>) -> Option<bool> {
+        if self.end.is_some() {
+            return Some(self.reached());
+        }
+        let mut beyond = self.cells.range(self.due(nearest)?..);
+        beyond.any(|(_, cell)| cell.silent).then_some(false)
+    }
+
+    fn path(&self, nearest: Option<Ttl>) -> FlowPath {
         let asked = self.cells.iter().filter(|&(&ttl, _)| self.counts(ttl));
         FlowPath {
             id: self.id,
-            reached: self.reached(),
+            reached: self.outcome(nearest),
             hops: asked
                 .map(|(&ttl, cell)| {
                     let landed = self.landed.filter(|_| self.last == Some(ttl));
@@ -241,16 +261,10 @@ const fn silent_node(flows: u32) -> Node {
 
 /// What was sent to the destination and came back. Where flows end without it, the next hop of the flow, or the hop at which
 /// others met the destination, is where an answer was due.
-fn arrivals(walks: &[Walk<'_>]) -> Arrivals {
-    let nearest = walks.iter().filter(|walk| walk.reached()).filter_map(|walk| walk.last).min();
+fn arrivals(walks: &[Walk<'_>], nearest: Option<Ttl>) -> Arrivals {
     let mut arrivals = Arrivals::default();
     for walk in walks {
-        let expected = match (walk.last, nearest) {
-            (Some(last), _) if walk.reached() => Some(last),
-            (Some(last), Some(nearest)) => Some(last.next().max(nearest)),
-            (Some(last), None) => Some(last.next()),
-            (None, nearest) => nearest.or_else(|| walk.cells.keys().next().copied()),
-        };
+        let expected = walk.due(nearest);
         let answered = walk.end.map(FlowEnd::ttl).filter(|_| walk.reached());
         let Some(expected) = expected else { continue };
         for cell in walk.cells.range(expected..=answered.unwrap_or(expected)).map(|(_, cell)| cell) {
