@@ -278,3 +278,91 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY: Duration = Duration::from_millis(220);
+    const HERE: Ttl = Ttl::MIN;
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    /// A hop at which none of the controls was answered, as of 220 ms.
+    fn limited() -> Lanes {
+        let mut lanes = Lanes::default();
+        lanes.test(HERE, CONTROLS, at(0));
+        for _ in 0..CONTROLS {
+            lanes.control(HERE, false, at(220));
+        }
+        assert!(lanes.is_limited(HERE));
+        lanes
+    }
+
+    #[test]
+    fn one_answered_control_clears_a_hop() {
+        let mut lanes = Lanes::default();
+        lanes.test(HERE, CONTROLS, at(1));
+        assert!(lanes.is_held(HERE) && !lanes.is_limited(HERE));
+        for answered in [false, true, false] {
+            lanes.control(HERE, answered, at(220));
+        }
+        assert!(!lanes.is_held(HERE));
+        assert!(lanes.is_clear(HERE, at(1)) && !lanes.is_clear(HERE, at(2)), "it was so when it was asked");
+    }
+
+    #[test]
+    fn flows_that_are_late_together_are_suspicious() {
+        let mut lanes = Lanes::default();
+        let suspicions = [1, 2, 2, 3].map(|flow| lanes.late(HERE, FlowId(flow)));
+        assert_eq!(suspicions, [false, false, false, true]);
+        lanes.answered(HERE, FlowId(1), 0, at(1));
+        assert!(!lanes.late(HERE, FlowId(2)), "one of them is answered by now");
+    }
+
+    /// Against a bucket that refills at these rates, questions without end: answers come nearly as fast as they are let through,
+    /// for not many more packets.
+    #[test]
+    fn a_lane_finds_the_pace_of_its_limit() {
+        for rate in [1.0, 10.0, 100.0] {
+            let mut lanes = limited();
+            let (mut tokens, mut filled) = (0.0_f64, at(220));
+            let (mut now, mut asked, mut answered) = (at(220), 0.0, 0.0);
+            while answered < 40.0 {
+                now = now.max(lanes.due([HERE].into_iter()).unwrap());
+                let (_, turn) = lanes.turn([HERE].into_iter(), now, RETRY).unwrap();
+                tokens = (tokens + now.since(filled).as_secs_f64() * rate).min(6.0);
+                filled = now;
+                asked += 1.0;
+                let passes = tokens >= 1.0;
+                if passes {
+                    tokens -= 1.0;
+                    answered += 1.0;
+                }
+                match turn {
+                    Turn::Control => lanes.control(HERE, passes, now),
+                    Turn::Question if passes => lanes.answered(HERE, FlowId(1), 1, now),
+                    Turn::Question => {}
+                }
+            }
+            let seconds = now.since(at(220)).as_secs_f64();
+            assert!(seconds < 40.0 / rate + 2.0, "{rate} a second: {seconds} s");
+            assert!(asked < 100.0, "{rate} a second: {asked} packets");
+        }
+    }
+
+    #[test]
+    fn what_stays_silent_while_controls_are_answered_is_given_up() {
+        let mut lanes = limited();
+        assert!(!lanes.is_hopeless(HERE, 3), "nothing was answered at all");
+        assert!(lanes.is_hopeless(HERE, TRIES.1));
+        for _ in 0..PROOFS {
+            lanes.control(HERE, true, at(500));
+        }
+        assert!(lanes.is_hopeless(HERE, 1));
+        lanes.answered(HERE, FlowId(1), 1, at(501));
+        assert!(!lanes.is_hopeless(HERE, 1), "a question is answered after all");
+    }
+}

@@ -201,19 +201,27 @@ fn a_branch_that_swallows_packets_shows_in_the_flows_that_reach() {
     over_both_families(|family| {
         let lab = Lab::build(&topology("swallow"), Options::routers());
         let host = lab.destination(family);
-        let config = format!(
-            "global: {{ interval: 2s }}\nmodules: {{ default: {{ flows: 32 }} }}\ntargets: [{{ name: d, host: \"{host}\" }}]\n"
-        );
-        let exporter = Running::exporter(&lab, &config);
-        wait_for("the first round", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
-        let gauges = ["traceflow_target_up", "traceflow_flows", "traceflow_paths", "traceflow_flows_reached"];
-        for round in watch(&lab, &exporter, "d", 2, &gauges) {
-            assert_eq!(round[..3], [1.0, 32.0, 3.0], "{family:?}");
-            assert!(
-                (16.0..30.0).contains(&round[3]),
-                "about three quarters of 32, not {}, {family:?}",
-                round[3]
+        for module in ["strategy: fixed, flows: 32", "strategy: mda-lite, confidence: 0.9999"] {
+            let config = format!(
+                "global: {{ interval: 2s }}\nmodules: {{ default: {{ {module} }} }}\ntargets: [{{ name: d, host: \"{host}\" }}]\n"
             );
+            let exporter = Running::exporter(&lab, &config);
+            wait_for("the first round", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+            let gauges =
+                ["traceflow_target_up", "traceflow_paths", "traceflow_flows", "traceflow_flows_reached"];
+            for round in watch(&lab, &exporter, "d", 2, &gauges) {
+                let [up, paths, flows, reached] = round[..] else { panic!("{round:?}") };
+                assert_eq!([up, paths], [1.0, 3.0], "{module}, {family:?}");
+                if module.contains("fixed") {
+                    assert_eq!(flows, 32.0, "{family:?}");
+                    assert!(
+                        (16.0..30.0).contains(&reached),
+                        "about three quarters of 32, not {reached}, {family:?}"
+                    );
+                }
+                assert!(reached < flows, "{module}, {family:?}: {reached} of {flows}");
+            }
+            assert_eq!(exporter.terminate(), Some(0), "{module}, {family:?}");
         }
     });
 }
@@ -230,7 +238,7 @@ fn all_protocols_are_traced_side_by_side() {
     let protocols = ["udp", "icmp", "tcp"];
     let mut config = "global: { interval: 2s }\nmodules:\n".to_owned();
     for protocol in protocols {
-        writeln!(config, "  {protocol}: {{ protocol: {protocol}, flows: 32 }}").unwrap();
+        writeln!(config, "  {protocol}: {{ protocol: {protocol}, strategy: fixed, flows: 32 }}").unwrap();
     }
     config.push_str("targets:\n");
     let hosts =

@@ -116,7 +116,7 @@ fn a_full_load_loses_nothing_and_invents_nothing() {
         .collect();
     let config = format!(
         "global: {{ interval: 10s, max_pps: 100000, max_rounds_in_progress: {TARGETS} }}\n\
-         modules: {{ default: {{ flows: 32, first_ttl: 1, max_ttl: 10 }} }}\n\
+         modules: {{ default: {{ strategy: fixed, flows: 32, first_ttl: 1, max_ttl: 10 }} }}\n\
          targets:\n{targets}"
     );
     let exporter = Running::exporter(&lab, &config);

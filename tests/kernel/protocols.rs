@@ -149,7 +149,17 @@ fn two_processes_with_the_same_ports_do_not_mix_replies() {
         let runs: Vec<_> = (0..4)
             .map(|_| {
                 lab.command("s", PROGRAM)
-                    .args(["trace", "--seed", "1", "--paths", "32", "--format", "json"])
+                    .args([
+                        "trace",
+                        "--strategy",
+                        "fixed",
+                        "--seed",
+                        "1",
+                        "--paths",
+                        "32",
+                        "--format",
+                        "json",
+                    ])
                     .args(["--protocol", protocol, &destination])
                     .stdout(Stdio::piped())
                     .spawn()
