@@ -77,6 +77,18 @@ fn the_promise_is_not_broken() {
     }
 }
 
+/// Where every node limits its answers the route is whole all the same, and nothing is made up.
+#[test]
+fn limits_hide_nothing() {
+    for topology in ["line", "diamond4", "twelve", "unequal", "mesh4x4", "silent", "swallow"] {
+        let runs = 20;
+        let row = Campaign { runs, ..Campaign::of(topology, Strategy::MdaLite) }.with_limits(20).run();
+        println!("{row}");
+        assert_eq!((row.false_nodes, row.false_links), (0, 0), "{row}");
+        assert!(row.missed <= campaign::most_misses(runs, 0.05), "{row}");
+    }
+}
+
 /// `mda-lite` saves probes where routes are wide, and keeps its promise with them.
 #[test]
 fn mda_lite_needs_fewer_probes() {
@@ -111,7 +123,7 @@ fn tables() {
             }
         }
         for limit in [10, 100] {
-            let runs = campaign::long_runs(1000);
+            let runs = campaign::long_runs(runs);
             let row = Campaign { runs, ..Campaign::of(topology, Strategy::MdaLite) }.with_limits(limit).run();
             println!("{row}");
             broken.extend(row.fault(0.95));
