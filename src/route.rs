@@ -8,6 +8,7 @@ mod count;
 mod diamond;
 mod evidence;
 mod stopping;
+mod zone;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -145,9 +146,9 @@ pub struct Link {
     pub from: usize,
     /// Index of the farther node among the nodes of the next hop.
     pub to: usize,
-    /// Flows seen on it; 0 for a link inside a per-packet zone, where no flow has a path.
+    /// Flows seen to be answered at both its ends in turn. Inside a per-packet zone, where no flow has a path, that is chance.
     pub flows: u32,
-    /// Whether it lies in a per-packet zone: a product of nodes seen, not an observation.
+    /// Whether it lies in a per-packet zone: one of the product of the nodes seen, whether any flow seemed to pass it or not.
     pub per_packet: bool,
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Arrivals, Balancing, Cell, Evidence, FlowEnd, FlowHop, FlowPath, Hop, Link, Node, Paths, Route,
-    RttSummary, diamond, evidence::Arrival, miss_probability, probes_to_rule_out,
+    RttSummary, diamond, evidence::Arrival, miss_probability, probes_to_rule_out, zone,
 };
 use crate::{
     flow::FlowId,
@@ -71,6 +71,7 @@ pub(super) fn build(evidence: &Evidence) -> Route {
     }
     route.arrivals = arrivals(&walks, nearest);
     judge_balancing(&mut route, &walks);
+    zone::mark(&mut route);
     route.flows = walks.iter().map(|walk| walk.path(nearest)).collect();
     route.paths = Paths::of(&route);
     route.diamonds = diamond::find(&route);

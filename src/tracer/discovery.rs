@@ -31,6 +31,9 @@ const SCOUT_WINDOW: u8 = 8;
 /// Flows that look for life beyond a silent stretch. The first alone might be in a dead branch.
 const SCOUTS: usize = 3;
 
+/// Times that a flow is repeated at a hop: a per-packet balancer of two next hops gives the same answer each time in one of 64 cases.
+const REPEATS: usize = 6;
+
 /// How a discovery judges and chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
@@ -54,6 +57,8 @@ pub(super) struct Discovery {
     open: BTreeMap<u8, BTreeSet<FlowId>>,
     /// Where in the order of flows each TTL looks for its next new one.
     next: BTreeMap<u8, usize>,
+    /// TTLs at which one flow was asked repeatedly.
+    repeated: BTreeSet<u8>,
     answers: u32,
     lost: u32,
 }
@@ -70,6 +75,7 @@ impl Discovery {
             asked: BTreeMap::new(),
             open: BTreeMap::new(),
             next: BTreeMap::new(),
+            repeated: BTreeSet::new(),
             answers: 0,
             lost: 0,
         }
@@ -327,6 +333,31 @@ impl Discovery {
         }
     }
 
+    /// A mesh may be none: behind a balancer that deals out packet by packet every node seems to lead to every other. In regions that
+    /// look meshed one flow is repeated at each hop: where its answers differ, they come from a per-packet zone. A zone of one hop makes no
+    /// link that is not there, and is not looked for.
+    fn tell_zones(&mut self, plan: &mut Plan<'_>) {
+        let meshed: Vec<u8> =
+            (self.first..self.graph.farthest()).filter(|&ttl| self.is_meshed(ttl)).collect();
+        for ttl in meshed {
+            let wide = |ttl: &u8| self.graph.width(*ttl) > 1;
+            let start = (self.first..ttl).rev().take_while(wide).last().unwrap_or(ttl);
+            let end = (ttl..=self.graph.farthest()).take_while(wide).last().unwrap_or(ttl);
+            let region: Vec<u8> = (start..=end).filter(|&ttl| self.repeated.insert(ttl)).collect();
+            let Some(flow) = Ttl::new(ttl).and_then(|ttl| plan.evidence.witnesses(ttl, 1).first().copied())
+            else {
+                continue;
+            };
+            self.ask(flow, start.saturating_sub(1), plan);
+            for ttl in region {
+                self.ask(flow, ttl, plan);
+                for ttl in std::iter::repeat_n(Ttl::new(ttl), REPEATS).flatten() {
+                    plan.repeat(flow, ttl);
+                }
+            }
+        }
+    }
+
     fn flows_at(&self, id: NodeId) -> usize {
         self.graph.node(id).map_or(0, |node| node.flows.len())
     }
@@ -428,6 +459,7 @@ impl Policy for Discovery {
 
     fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending {
         self.consider_all(plan);
+        self.tell_zones(plan);
         Ending::of(plan.evidence, plan.settings)
     }
 

@@ -51,6 +51,11 @@ impl Plan<'_> {
         }
     }
 
+    /// Asks a flow at a TTL once more, whatever was answered before.
+    pub(super) fn repeat(&mut self, flow: FlowId, ttl: Ttl) {
+        self.queries.ask(flow, ttl, 1, Until::Sent);
+    }
+
     /// Asks a flow at a TTL this many times more, or until it is answered.
     pub(super) fn insist(&mut self, flow: FlowId, ttl: Ttl, attempts: u8) {
         self.queries.insist(flow, ttl, attempts);

@@ -8,8 +8,9 @@ use crate::{
     flow::{Family, Protocol},
     probe::Ttl,
     request,
+    route::Balancing,
     simulation::{Bench, Network, Seen, Topology, Truth, tests::file},
-    strategy::Strategy,
+    strategy::{Confidence, Strategy},
     time::Time,
     trace::{StopReason, Trace},
 };
@@ -148,6 +149,36 @@ fn loss_is_no_rate_limit_and_no_node() {
             trace.route.hops.iter().map(|hop| (hop.probes_sent, hop.replies_received)).collect::<Vec<_>>();
         assert!(limited(&trace).is_empty(), "seed {seed}: {hops:?}");
         assert!(trace.route.reached(), "seed {seed}");
+    }
+}
+
+#[test]
+fn per_packet_balancers_are_told_from_meshes() {
+    let discovery = |strategy| {
+        let confidence = Confidence::new(0.999).unwrap();
+        request::settings(&Module { strategy, confidence, ..Module::default() }, 1, None)
+    };
+    for (family, strategy) in [(Family::V4, Strategy::MdaLite), (Family::V6, Strategy::Mda)] {
+        let (found, truth) = trace("per-packet", family, discovery(strategy));
+        let (seen, there) = (Seen::by(&found), Seen::of(&truth));
+        assert_eq!(seen.nodes, there.nodes, "{strategy}");
+        assert!(there.links.is_subset(&seen.links), "{strategy}");
+        let balancers: Vec<_> = found
+            .route
+            .hops
+            .iter()
+            .flat_map(|hop| hop.nodes.iter().map(|node| (hop.ttl.get(), node)))
+            .filter(|(_, node)| node.balancing == Balancing::PerPacket)
+            .map(|(ttl, _)| ttl)
+            .collect();
+        assert_eq!(balancers, [2], "{strategy}");
+        for link in &found.route.links {
+            assert_eq!(link.per_packet, (2..=4).contains(&link.ttl.get()), "{strategy}: {link:?}");
+        }
+
+        let (found, truth) = trace("mesh4x4", family, discovery(strategy));
+        assert_eq!(Seen::by(&found), Seen::of(&truth), "{strategy}");
+        assert!(found.route.links.iter().all(|link| !link.per_packet), "{strategy}: a mesh is no zone");
     }
 }
 
