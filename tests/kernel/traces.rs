@@ -224,6 +224,27 @@ fn nodes_behind_a_per_packet_balancer_are_right() {
     }
 }
 
+/// The discovery repeats a flow and sees that it is dealt out packet by packet: links behind the balancer are marked, others are true.
+#[test]
+fn a_per_packet_zone_is_marked() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("per-packet"), Options::routers());
+    for family in FAMILIES {
+        let trace = trace(&lab, family, &["--strategy", "mda-lite", "--confidence", "0.999"]);
+        let truth = lab.truth(family);
+        assert_eq!(found(&trace).nodes, truth.nodes, "{family:?}");
+        let nodes = trace["hops"].as_array().unwrap().iter().flat_map(|hop| hop["nodes"].as_array().unwrap());
+        assert_eq!(nodes.filter(|node| node["balancing"] == "per_packet").count(), 1, "{family:?}");
+        for link in trace["links"].as_array().unwrap() {
+            let inside = (2..=4).contains(&number(&link["ttl"]));
+            assert_eq!(link["per_packet"], inside, "{family:?}: {link}");
+        }
+        assert!(truth.links.is_subset(&found(&trace).links), "{family:?}");
+    }
+}
+
 /// Towards one destination all flows are one; towards others they may go another way.
 #[test]
 fn a_per_destination_balancer_has_one_way_for_each_destination() {
