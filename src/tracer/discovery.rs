@@ -245,7 +245,7 @@ impl Discovery {
             let places: BTreeSet<_> = node.flows.iter().filter_map(|flow| self.place(*flow)).collect();
             last = last.max(places.into_iter().nth(wanted + useless - 1));
             let short = (wanted + useless).saturating_sub(node.flows.len());
-            if self.may_widen(id) {
+            if self.may_widen(id, ttl, plan) {
                 missing = missing.max(per_share(short, node.flows.len(), wants.len(), total));
             }
             if short > 0 {
@@ -271,10 +271,10 @@ impl Discovery {
         let total: usize = wants.iter().filter_map(|&(id, _)| Some(self.graph.node(id)?.flows.len())).sum();
         let mut missing = 0_f64;
         let alike = wants.iter().filter(|(_, wanted)| *wanted == 0).map(|&(id, _)| id);
-        let alike: Vec<_> = alike.filter(|&id| self.may_widen(id)).collect();
+        let alike: Vec<_> = alike.filter(|&id| self.may_widen(id, ttl, plan)).collect();
         for &(id, wanted) in wants.iter().filter(|(_, wanted)| *wanted > 0) {
             let short = self.ask_of(id, wanted, ttl, plan);
-            if self.may_widen(id) {
+            if self.may_widen(id, ttl, plan) {
                 missing = missing.max(per_share(short, self.flows_at(id), wants.len(), total));
             }
         }

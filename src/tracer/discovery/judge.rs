@@ -94,9 +94,10 @@ impl Discovery {
         asked.saturating_sub(self.served(id, ttl))
     }
 
-    /// A silent node that one flow shows may be none: no search for more of them.
-    pub(super) fn may_widen(&self, id: NodeId) -> bool {
-        self.graph.node(id).is_some_and(|node| !node.silent || node.flows.len() > 1)
+    /// A silent node that one flow shows may be none, and so may one at a hop that limits its answers: no search for more of them.
+    pub(super) fn may_widen(&self, id: NodeId, ttl: u8, plan: &Plan<'_>) -> bool {
+        let hidden = Ttl::new(ttl).is_some_and(|ttl| plan.evidence.has_limit(ttl));
+        self.graph.node(id).is_some_and(|node| !node.silent || node.flows.len() > 1 && !hidden)
     }
 
     /// Packets after which a star at a hop with answering nodes is believed. The first flow that shows a silent node has to be twice
