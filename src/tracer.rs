@@ -28,7 +28,7 @@ use self::{
     fixed::Fixed,
     lanes::{CONTROLS, Lanes, Turn},
     policy::{Plan, Policy},
-    queries::{Expired, Patience, Queries, Query, QueryId, Until},
+    queries::{Expired, Patience, Queries, Query, QueryId},
 };
 pub use self::{pacing::Pacer, queries::Reason};
 use crate::{
@@ -310,7 +310,7 @@ impl Tracer {
         if let Some((ttl, turn)) = self.lanes.turn(self.queries.lanes().into_iter(), now, retry) {
             match turn {
                 Turn::Question => self.queries.release(ttl),
-                Turn::Control => self.ask_controls(ttl, 1),
+                Turn::Control => self.ask_control(ttl),
             }
         }
         loop {
@@ -324,13 +324,12 @@ impl Tracer {
     }
 
     /// Asks again what was answered at a hop.
-    fn ask_controls(&mut self, ttl: Ttl, count: usize) {
-        let flows = self.evidence.witnesses(ttl, self.controls + count);
-        let skipped = self.controls.min(flows.len().saturating_sub(count));
-        for flow in flows.into_iter().skip(skipped).take(count) {
-            self.queries.ask(flow, ttl, 1, Until::Sent);
+    fn ask_control(&mut self, ttl: Ttl) {
+        let flows = self.evidence.witnesses(ttl, self.controls + 1);
+        if let Some(&flow) = flows.last() {
+            self.queries.repeat(flow, ttl);
         }
-        self.controls += count;
+        self.controls += 1;
     }
 
     /// Finds out whether a hop limits its answers, unless that is known or being found out. Returns whether it is being found out.
@@ -343,7 +342,7 @@ impl Tracer {
         let flows = self.evidence.witnesses(ttl, CONTROLS);
         self.lanes.test(ttl, flows.len(), now);
         for &flow in &flows {
-            self.queries.ask(flow, ttl, 1, Until::Sent);
+            self.queries.repeat(flow, ttl);
         }
         !flows.is_empty()
     }
@@ -428,7 +427,7 @@ impl Tracer {
     fn consult<T>(&mut self, ask: impl FnOnce(&mut dyn Policy, &mut Plan<'_>) -> T) -> T {
         let mut plan = Plan {
             settings: &self.settings,
-            evidence: &mut self.evidence,
+            evidence: &self.evidence,
             queries: &mut self.queries,
             lanes: &self.lanes,
         };

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Arrivals, Balancing, Cell, Evidence, FlowEnd, FlowHop, FlowPath, Hop, Link, Node, Paths, Route,
-    RttSummary, diamond, evidence::Arrival, miss_probability, probes_to_rule_out, zone,
+    Arrival, Arrivals, Balancing, Cell, Evidence, FlowEnd, FlowHop, FlowPath, Hop, Link, Node, Paths, Route,
+    RttSummary, diamond, miss_probability, probes_to_rule_out, zone,
 };
 use crate::{
     flow::FlowId,

@@ -217,11 +217,6 @@ impl Evidence {
         self.flows.iter().filter_map(move |(&flow, cells)| Some((flow, cells.get(&ttl)?)))
     }
 
-    /// The TTLs at which a flow got no answer.
-    pub fn silent_at(&self, flow: FlowId) -> impl Iterator<Item = Ttl> {
-        self.flows.get(&flow).into_iter().flatten().filter(|(_, cell)| cell.silent).map(|(&ttl, _)| ttl)
-    }
-
     /// The nearest TTL asked.
     #[must_use]
     pub fn first_ttl(&self) -> Option<Ttl> {

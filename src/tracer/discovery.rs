@@ -238,7 +238,7 @@ impl Discovery {
     fn ask_in_order(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
         let mut missing = 0_f64;
         let mut last = None;
-        let total: usize = wants.iter().filter_map(|&(id, _)| Some(self.graph.node(id)?.flows.len())).sum();
+        let total: usize = wants.iter().map(|&(id, _)| self.flows_at(id)).sum();
         for &(id, wanted) in wants {
             let Some(node) = self.graph.node(id) else { continue };
             let useless = node.flows.len().min(self.barren(id, ttl));
@@ -268,7 +268,7 @@ impl Discovery {
 
     /// `mda-lite`: of the flows known at a hop, those of nodes that want more.
     fn ask_chosen(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
-        let total: usize = wants.iter().filter_map(|&(id, _)| Some(self.graph.node(id)?.flows.len())).sum();
+        let total: usize = wants.iter().map(|&(id, _)| self.flows_at(id)).sum();
         let mut missing = 0_f64;
         let alike = wants.iter().filter(|(_, wanted)| *wanted == 0).map(|&(id, _)| id);
         let alike: Vec<_> = alike.filter(|&id| self.may_widen(id, ttl, plan)).collect();

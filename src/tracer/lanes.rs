@@ -113,9 +113,9 @@ impl Lanes {
         late.len() >= SUSPICIOUS
     }
 
-    /// Begins a test with this many controls.
+    /// Begins a test with this many controls at a hop that is not held.
     pub(super) fn test(&mut self, ttl: Ttl, controls: usize, now: Time) {
-        if controls > 0 && !self.is_held(ttl) {
+        if controls > 0 {
             self.hops.insert(ttl, Hop::Testing(Test { started: now, pending: controls, ..Test::default() }));
         }
     }

@@ -37,7 +37,7 @@ pub(super) trait Policy: Send {
 /// What a policy can read and order.
 pub(super) struct Plan<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) evidence: &'a mut Evidence,
+    pub(super) evidence: &'a Evidence,
     pub(super) queries: &'a mut Queries,
     pub(super) lanes: &'a Lanes,
 }
@@ -53,7 +53,7 @@ impl Plan<'_> {
 
     /// Asks a flow at a TTL once more, whatever was answered before.
     pub(super) fn repeat(&mut self, flow: FlowId, ttl: Ttl) {
-        self.queries.ask(flow, ttl, 1, Until::Sent);
+        self.queries.repeat(flow, ttl);
     }
 
     /// Asks a flow at a TTL this many times more, or until it is answered.

@@ -139,6 +139,11 @@ impl Queries {
         self.by_cell.entry((flow, ttl)).or_default().push(id);
     }
 
+    /// Adds a query that counts one answer more to what was answered before.
+    pub(super) fn repeat(&mut self, flow: FlowId, ttl: Ttl) {
+        self.ask(flow, ttl, 1, Until::Sent);
+    }
+
     /// Whether this flow was, or is about to be, asked at this TTL.
     pub(super) fn knows(&self, flow: FlowId, ttl: Ttl) -> bool {
         self.by_cell.get(&(flow, ttl)).is_some_and(|queries| !queries.is_empty())

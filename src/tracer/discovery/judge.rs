@@ -77,12 +77,15 @@ impl Discovery {
         });
         let answered =
             self.graph.layer(ttl).any(|next| self.graph.node(next).is_some_and(|next| !next.silent));
+        if !answered {
+            return elsewhere.count();
+        }
+        let held = Ttl::new(ttl).is_some_and(|ttl| plan.is_held(ttl));
         let silent = asked.iter().filter(|&&flow| {
             let here = self.graph.at(flow, ttl).and_then(|at| self.graph.node(at));
             // One that had to be repeated is as good as silent: what it would have told is asked of another meanwhile.
-            let held = Ttl::new(ttl).is_some_and(|ttl| plan.is_held(ttl));
             let waited = self.is_open(flow, ttl) && (held || !is_late(flow, ttl, plan));
-            answered && !waited && here.is_none_or(|node| node.silent)
+            !waited && here.is_none_or(|node| node.silent)
         });
         elsewhere.collect::<BTreeSet<_>>().union(&silent.collect()).count()
     }
