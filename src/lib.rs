@@ -24,6 +24,7 @@
 //! the same run. [`time`] is a point on whichever clock it is.
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod cli;
 pub mod config;
 pub mod counters;

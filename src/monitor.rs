@@ -1,42 +1,77 @@
-//! What a target remembers between its rounds.
+//! What a target remembers between its rounds, and what it makes of what they find.
 //!
-//! Takes in the outcome of each round and yields the snapshot that views read. Knows nothing of when rounds happen or how
-//! they are made.
+//! Keeps the flows that were placed, has each round ask them again, and tells a change of the route from everything that only
+//! looks like one. Takes in the outcome of each round and yields the snapshot that views read. Knows nothing of when rounds
+//! happen or how they are made.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+mod judge;
 
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use self::judge::{Verdict, judge};
 use crate::{
+    change::{self, Change, ChangeKind, Part},
     config::Target,
     flow::FlowSequence,
+    probe::Ttl,
+    route::Evidence,
     store::{LastRound, Snapshot, TargetCounters},
-    strategy::Strategy,
+    strategy::{Confidence, Strategy},
+    time::Time,
     trace::{StopReason, Trace},
+    tracer::{Baseline, Settings},
 };
+
+/// Changes kept.
+const CHANGES_MAX: usize = 100;
+/// Rounds over which confidence grows from what the strategy promises to [`Confidence::PROVEN`].
+const GROWTH: u32 = 10;
 
 /// The memory of one target.
 #[derive(Debug)]
 pub struct Monitor {
     target: Arc<Target>,
     seed: u64,
+    rediscover_interval: Duration,
     address: Option<IpAddr>,
     /// Destination and source of the last trace.
     ends: Option<(IpAddr, IpAddr)>,
     counters: TargetCounters,
     last_round: Option<LastRound>,
+    changes: VecDeque<Arc<Change>>,
+    /// Whom the pinned flows met.
+    pinned: Evidence,
+    /// Answers that showed the members of a per-packet zone and nobody else, by hop.
+    samples: BTreeMap<Ttl, u32>,
+    /// Rounds since the baseline was made.
+    age: u32,
+    /// When all pinned flows were asked last; `None` where that is due.
+    full: Option<Time>,
 }
 
 impl Monitor {
     /// A target of which nothing is known.
     #[must_use]
-    pub fn new(target: Arc<Target>) -> Self {
+    pub fn new(target: Arc<Target>, rediscover_interval: Duration) -> Self {
         let seed = FlowSequence::seed_of(target.name.as_str());
         Self {
             target,
             seed,
+            rediscover_interval,
             address: None,
             ends: None,
             counters: TargetCounters::default(),
             last_round: None,
+            changes: VecDeque::new(),
+            pinned: Evidence::default(),
+            samples: BTreeMap::new(),
+            age: 0,
+            full: None,
         }
     }
 
@@ -63,14 +98,43 @@ impl Monitor {
         self.address = Some(address);
     }
 
-    /// Takes in a round: what it found, or one line that says why nothing could be asked.
-    pub fn absorb(&mut self, started: jiff::Timestamp, duration: Duration, outcome: Result<Trace, String>) {
-        self.counters.rounds += 1;
-        match &outcome {
-            Ok(trace) => self.count(trace),
-            Err(_) => self.counters.rounds_failed += 1,
+    /// Makes a trace between these two, destination and source, one that goes on from what is known.
+    #[must_use]
+    pub fn prepare(&self, settings: Settings, ends: (IpAddr, IpAddr), now: Time) -> Settings {
+        if self.ends != Some(ends) {
+            return settings;
         }
-        let outcome = outcome.map(Arc::new).map_err(Arc::from);
+        let is_due = self.full.is_none_or(|full| now.since(full) >= self.rediscover_interval);
+        let full = is_due || settings.strategy == Strategy::Fixed;
+        Settings {
+            confidence: grown(settings.confidence, self.age),
+            baseline: Some(Baseline { evidence: self.pinned.clone(), full }),
+            ..settings
+        }
+    }
+
+    /// Takes in a round that ended now: what it found, or one line that says why nothing could be asked.
+    pub fn absorb(
+        &mut self,
+        now: Time,
+        started: jiff::Timestamp,
+        duration: Duration,
+        outcome: Result<Trace, String>,
+    ) {
+        self.counters.rounds += 1;
+        let outcome = match outcome {
+            Ok(mut trace) => {
+                let evidence = std::mem::take(&mut trace.evidence);
+                self.count(&trace);
+                let ended = started.checked_add(duration).unwrap_or(started);
+                self.compare(now, ended, &trace, &evidence);
+                Ok(Arc::new(trace))
+            }
+            Err(error) => {
+                self.counters.rounds_failed += 1;
+                Err(Arc::from(error))
+            }
+        };
         self.last_round = Some(LastRound { started, duration, outcome });
     }
 
@@ -86,11 +150,12 @@ impl Monitor {
             address: self.address,
             flows: self.flows(),
             counters: self.counters.clone(),
+            changes: self.changes.iter().cloned().collect(),
             last_round: self.last_round.clone(),
         }
     }
 
-    /// Flows whose outcome the target wants to know: as many as are configured, or as many as the last round followed to their end.
+    /// Flows whose outcome the target wants to know: as many as are configured, or as many as were followed to their end.
     fn flows(&self) -> usize {
         let module = &self.target.module;
         let trace = self.last_round.as_ref().and_then(|round| round.outcome.as_ref().ok());
@@ -100,11 +165,8 @@ impl Monitor {
         }
     }
 
+    /// Adds up what was sent and answered.
     fn count(&mut self, trace: &Trace) {
-        let ends = (trace.destination, trace.source);
-        if self.ends.replace(ends).is_some_and(|before| before != ends) {
-            self.counters.address_changes += 1;
-        }
         if trace.stop_reason == StopReason::SendFailed {
             self.counters.rounds_failed += 1;
         }
@@ -120,6 +182,120 @@ impl Monitor {
             self.counters.rtt.observe(rtt);
         }
     }
+
+    /// Holds what was found against what was known, and keeps it. A round that was cut short says nothing of what it did not come to:
+    /// what was known before it stays.
+    fn compare(&mut self, now: Time, at: jiff::Timestamp, trace: &Trace, evidence: &Evidence) {
+        let ends = (trace.destination, trace.source);
+        if let Some(before) = self.ends.replace(ends).filter(|before| *before != ends) {
+            self.start_over();
+            self.counters.address_changes += 1;
+            let detail =
+                format!("from {} to {} before, from {} to {} now", before.1, before.0, ends.1, ends.0);
+            self.note(Change { kind: ChangeKind::Address, detail, ..Change::at(at) });
+        }
+        let is_whole = !matches!(
+            trace.stop_reason,
+            StopReason::SendFailed | StopReason::TimeLimit | StopReason::ProbeLimit
+        );
+        let is_first = !self.pinned.has_past();
+        if !is_whole && !is_first {
+            return;
+        }
+        let is_full = is_first || self.is_full_round(evidence);
+        if is_first {
+            self.full = Some(now);
+        } else {
+            let verdict = judge(&self.pinned, evidence, &self.samples);
+            self.keep_samples(evidence, &verdict);
+            self.full = match verdict.is_path_change() {
+                true => None,
+                false if is_full => Some(now),
+                false => self.full,
+            };
+            self.count_changes(at, verdict);
+        }
+        self.pinned = evidence.remember(self.counters.rounds);
+        self.age = self.age.saturating_add(1);
+    }
+
+    /// Whether all that was pinned was asked.
+    fn is_full_round(&self, evidence: &Evidence) -> bool {
+        self.pinned.flows().all(|(flow, cells)| {
+            let end = evidence.end(flow).map_or(Ttl::MAX, |end| end.ttl());
+            cells.range(..=end).all(|(&ttl, _)| evidence.cell(flow, ttl).is_some_and(|cell| cell.sent > 0))
+        })
+    }
+
+    /// Counts how many answers showed nobody new behind per-packet balancers.
+    fn keep_samples(&mut self, evidence: &Evidence, verdict: &Verdict) {
+        for ttl in evidence.ttls() {
+            let zone = evidence.at(ttl).map(|(_, cell)| cell).filter(|cell| cell.past.met.len() > 1);
+            let answers: usize = zone.map(|cell| cell.answers.len()).sum();
+            let answers = u32::try_from(answers).unwrap_or(u32::MAX);
+            let samples = self.samples.entry(ttl).or_default();
+            let is_news = |part: &Part| matches!(part, Part::Node { ttl: at, .. } if *at == ttl);
+            let parts = verdict.came.iter().chain(&verdict.went).chain(&verdict.late);
+            *samples = if parts.clone().any(is_news) { 0 } else { samples.saturating_add(answers) };
+        }
+        self.samples.retain(|_, samples| *samples > 0);
+    }
+
+    fn count_changes(&mut self, at: jiff::Timestamp, verdict: Verdict) {
+        let name = self.target.name.as_str();
+        if !verdict.late.is_empty() {
+            self.counters.late_discoveries += u64::try_from(verdict.late.len()).unwrap_or(u64::MAX);
+            tracing::info!(target = name, found = change::list(&verdict.late), "late discovery");
+        }
+        let is_path_change = verdict.is_path_change();
+        let is_reachability_change = verdict.is_reachability_change();
+        let Verdict { came, went, moved, lost, found, reached, lengths, .. } = verdict;
+        if let Some([before, now]) = lengths.filter(|_| is_path_change || !moved.is_empty()) {
+            self.counters.length_changes += 1;
+            let detail = format!("{} to {} hops before, {} to {} now", before.0, before.1, now.0, now.1);
+            self.note(Change { kind: ChangeKind::Length, flows: moved.clone(), detail, ..Change::at(at) });
+        }
+        if is_path_change {
+            self.counters.path_changes += 1;
+            self.note(Change { kind: ChangeKind::Path, came, went, flows: moved, ..Change::at(at) });
+        } else if !moved.is_empty() {
+            self.counters.flow_moves += u64::try_from(moved.len()).unwrap_or(u64::MAX);
+            self.note(Change { kind: ChangeKind::FlowMove, flows: moved, ..Change::at(at) });
+        }
+        if is_reachability_change {
+            self.counters.reachability_changes += 1;
+            let detail = match reached {
+                [true, false] => "the destination is out of reach".to_owned(),
+                [false, true] => "the destination is reached again".to_owned(),
+                _ => format!("{} flows lost, {} back, others reach the destination", lost.len(), found.len()),
+            };
+            let flows = lost.into_iter().chain(found).collect();
+            self.note(Change { kind: ChangeKind::Reachability, flows, detail, ..Change::at(at) });
+        }
+    }
+
+    fn note(&mut self, change: Change) {
+        change.tell(self.target.name.as_str());
+        if self.changes.len() >= CHANGES_MAX {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(Arc::new(change));
+    }
+
+    fn start_over(&mut self) {
+        self.pinned = Evidence::default();
+        self.samples.clear();
+        self.age = 0;
+        self.full = None;
+    }
+}
+
+/// The confidence that a round wants: risk falls by the same factor from round to round, which costs as many flows in each.
+fn grown(promised: Confidence, age: u32) -> Confidence {
+    let share = f64::from(age.min(GROWTH)) / f64::from(GROWTH);
+    let [from, to] =
+        [promised, promised.max(Confidence::PROVEN)].map(|confidence| (1.0 - confidence.get()).ln());
+    Confidence::new(1.0 - (from + (to - from) * share).exp()).unwrap_or(promised)
 }
 
 #[cfg(test)]
@@ -130,7 +306,7 @@ mod tests {
     #[test]
     fn a_change_of_either_end_is_counted_once() {
         let config = Config::parse("test", "targets: [{ name: a, host: www.example.net }]").unwrap();
-        let mut monitor = Monitor::new(Arc::new(config.targets[0].clone()));
+        let mut monitor = Monitor::new(Arc::new(config.targets[0].clone()), Duration::MAX);
         let cases = [
             ("first", Ok(("192.0.2.9", "192.0.2.1")), 0),
             ("same", Ok(("192.0.2.9", "192.0.2.1")), 0),
@@ -146,7 +322,7 @@ mod tests {
                 source: source.parse().unwrap(),
                 ..sample::diamond()
             });
-            monitor.absorb(sample::STARTED, Duration::ZERO, outcome);
+            monitor.absorb(Time::ZERO, sample::STARTED, Duration::ZERO, outcome);
             assert_eq!(monitor.snapshot().counters.address_changes, expected, "{name}");
         }
     }

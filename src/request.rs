@@ -91,6 +91,7 @@ pub const fn settings(module: &Module, seed: u64, time_limit: Option<Duration>) 
         burst: module.burst,
         time_limit,
         flow_sequence: FlowSequence::new(module.source_port, seed),
+        baseline: None,
     }
 }
 

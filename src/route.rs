@@ -4,9 +4,11 @@
 //! nothing of packets, sockets or the time at which anything was sent.
 
 mod builder;
+mod cell;
 mod count;
 mod diamond;
 mod evidence;
+mod memory;
 mod stopping;
 mod zone;
 
@@ -14,9 +16,11 @@ use std::{net::IpAddr, time::Duration};
 
 pub(crate) use self::stopping::stopping_points;
 pub use self::{
+    cell::{Answer, Cell, Met, OUT_OF_REACH, Past, Standing},
     count::Paths,
     diamond::Diamond,
-    evidence::{Answer, Arrival, Cell, Evidence, FlowEnd},
+    evidence::{Arrival, Evidence, FlowEnd},
+    memory::answers_to_miss,
     stopping::{miss_probability, probes_to_rule_out},
 };
 use crate::{

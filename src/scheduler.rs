@@ -53,7 +53,7 @@ impl Scheduler {
     pub fn start(&self, config: &Config) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for target in &config.targets {
-            let monitor = Monitor::new(Arc::new(target.clone()));
+            let monitor = Monitor::new(Arc::new(target.clone()), config.global.rediscover_interval);
             // A configured target is visible before its first round.
             self.store.publish(monitor.snapshot());
             tasks.spawn(self.clone().watch(monitor));
@@ -94,7 +94,7 @@ impl Scheduler {
             let duration = lookup + self.clock.now().since(began);
             let ended = clock::timestamp();
             trouble.report(monitor.target(), self.clock.now(), failure(outcome.as_ref()));
-            monitor.absorb(ended.checked_sub(duration).unwrap_or(ended), duration, outcome);
+            monitor.absorb(self.clock.now(), ended.checked_sub(duration).unwrap_or(ended), duration, outcome);
             self.store.publish(monitor.snapshot());
             for _ in 0..slots.advance(self.clock.now()) {
                 self.store.note_delay();
@@ -112,8 +112,10 @@ impl Scheduler {
         monitor.resolved(address);
         let (least, most) = ROUND_TIME;
         let limit = target.interval.clamp(least, most);
-        let request = request(&target.module, address, monitor.seed(), Some(limit))
+        let mut request = request(&target.module, address, monitor.seed(), Some(limit))
             .map_err(|error| error.to_string())?;
+        let ends = (request.template.destination, request.template.source);
+        request.settings = monitor.prepare(request.settings, ends, self.clock.now());
         let trace = self.network.trace(request).await.map_err(|error| error.to_string())?;
         tracing::debug!(
             target = %target.name,

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{flow::Protocol, probe::Ttl, strategy::Strategy, trace::Trace};
+use crate::{change::Change, flow::Protocol, probe::Ttl, strategy::Strategy, trace::Trace};
 
 /// Everything known of one target.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub flows: usize,
     /// Counters that only grow.
     pub counters: TargetCounters,
+    /// The last changes, the newest last.
+    pub changes: Vec<Arc<Change>>,
     /// The last round; `None` before the first one ended.
     pub last_round: Option<LastRound>,
 }
@@ -62,6 +64,16 @@ pub struct TargetCounters {
     pub destination: Tally,
     /// How often the name came to mean another address, or our source address changed.
     pub address_changes: u64,
+    /// Confirmed changes of the set of nodes and links.
+    pub path_changes: u64,
+    /// Flows that took another known way.
+    pub flow_moves: u64,
+    /// Nodes and links found late.
+    pub late_discoveries: u64,
+    /// Changes of the shortest or longest path.
+    pub length_changes: u64,
+    /// Times that the destination, or a branch, went out of reach or came back.
+    pub reachability_changes: u64,
     /// Round-trip times to the destination.
     pub rtt: Histogram,
 }

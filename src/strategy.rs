@@ -61,6 +61,14 @@ pub struct Confidence(f64);
 impl Confidence {
     /// 95 %, as in the literature.
     pub const DEFAULT: Self = Self(0.95);
+    /// 99.9 %: what a route that is watched grows to, and what it takes to call a node gone.
+    pub const PROVEN: Self = Self(0.999);
+
+    /// The greater of the two.
+    #[must_use]
+    pub const fn max(self, other: Self) -> Self {
+        Self(self.0.max(other.0))
+    }
 
     /// The confidence of this value; `None` unless it lies between 0 and 1, both excluded.
     #[must_use]

@@ -6,7 +6,7 @@ use std::{net::IpAddr, time::Duration};
 
 use crate::{
     flow::{Family, Protocol},
-    route::Route,
+    route::{Evidence, Route},
     strategy::Strategy,
 };
 
@@ -35,6 +35,8 @@ pub struct Trace {
     pub replies_received: u32,
     /// What was found.
     pub route: Route,
+    /// The observations that it was found by; a monitor takes them over.
+    pub evidence: Evidence,
 }
 
 impl Trace {

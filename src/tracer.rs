@@ -16,6 +16,7 @@ mod lanes;
 mod pacing;
 mod policy;
 mod queries;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use self::{
     lanes::{CONTROLS, Lanes, Turn},
     policy::{Plan, Policy},
     queries::{Expired, Patience, Queries, Query, QueryId},
+    watch::Watch,
 };
 pub use self::{pacing::Pacer, queries::Reason};
 use crate::{
@@ -79,6 +81,17 @@ pub struct Settings {
     pub time_limit: Option<Duration>,
     /// The flows of this target in the order in which they are used.
     pub flow_sequence: FlowSequence,
+    /// What earlier rounds know, where the target is watched.
+    pub baseline: Option<Baseline>,
+}
+
+/// What earlier rounds know of a target, and how much of that a trace is to ask again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Baseline {
+    /// Whom each pinned flow met: [`Evidence::remember`].
+    pub evidence: Evidence,
+    /// Whether every pinned probe is asked, not only as many as pass every node and link.
+    pub full: bool,
 }
 
 /// A point in time at which something is due, and what.
@@ -131,19 +144,26 @@ pub struct Tracer {
     reported: bool,
 }
 
+/// The policy of a strategy.
+fn strategy(settings: &Settings) -> Box<dyn Policy> {
+    match settings.strategy {
+        Strategy::Fixed => Box::new(Fixed::new()),
+        Strategy::Mda => Box::new(Discovery::new(Style::Full, settings)),
+        Strategy::MdaLite => Box::new(Discovery::new(Style::Lite, settings)),
+    }
+}
+
 impl Tracer {
     /// Begins a trace. Nothing is sent before [`Tracer::poll_transmit`] is called.
     #[must_use]
-    pub fn new(settings: Settings, now: Time) -> Self {
-        let policy: Box<dyn Policy> = match settings.strategy {
-            Strategy::Fixed => Box::new(Fixed::new()),
-            Strategy::Mda => Box::new(Discovery::new(Style::Full, &settings)),
-            Strategy::MdaLite => Box::new(Discovery::new(Style::Lite, &settings)),
-        };
+    pub fn new(mut settings: Settings, now: Time) -> Self {
+        let Baseline { evidence, full } = settings.baseline.take().unwrap_or_default();
+        let policy =
+            if evidence.has_past() { Box::new(Watch::new(strategy, full)) } else { strategy(&settings) };
         let mut tracer = Self {
             pacer: Pacer::new(settings.pps, settings.burst, now),
             policy,
-            evidence: Evidence::default(),
+            evidence,
             queries: Queries::default(),
             lanes: Lanes::default(),
             controls: 0,
@@ -301,6 +321,7 @@ impl Tracer {
             probes_sent: self.probes_sent,
             replies_received: self.replies_received,
             route,
+            evidence: self.evidence,
         }
     }
 

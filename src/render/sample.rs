@@ -66,6 +66,7 @@ pub(crate) fn trace(evidence: &Evidence) -> Trace {
         probes_sent: cells().map(|cell| cell.sent).sum(),
         replies_received: u32::try_from(answers).expect("few answers"),
         route,
+        evidence: Evidence::default(),
     }
 }
 
@@ -99,6 +100,7 @@ pub(crate) fn fresh(name: &str, host: &str) -> Snapshot {
         address: None,
         flows: 3,
         counters: TargetCounters::default(),
+        changes: Vec::new(),
         last_round: None,
     }
 }
@@ -122,6 +124,7 @@ pub(crate) fn traced(name: &str, trace: Trace) -> Snapshot {
     Snapshot {
         address: Some(trace.destination),
         counters,
+        changes: Vec::new(),
         last_round: Some(LastRound {
             started: STARTED,
             duration: Duration::from_millis(322),

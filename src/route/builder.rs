@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Arrival, Arrivals, Balancing, Cell, Evidence, FlowEnd, FlowHop, FlowPath, Hop, Link, Node, Paths, Route,
-    RttSummary, diamond, miss_probability, probes_to_rule_out, zone,
+    Answer, Arrival, Arrivals, Balancing, Cell, Evidence, FlowEnd, FlowHop, FlowPath, Hop, Link, Met, Node,
+    Paths, Route, RttSummary, diamond, miss_probability, probes_to_rule_out, zone,
 };
 use crate::{
     flow::FlowId,
@@ -113,11 +113,11 @@ impl<'a> Walk<'a> {
             return Some(BTreeSet::from([Key::Address(destination)]));
         }
         let cell = self.cells.get(&ttl)?;
-        if !cell.answers.is_empty() {
-            return Some(cell.answers.iter().map(|answer| Key::Address(answer.from)).collect());
+        if cell.address().is_some() {
+            return Some(cell.met().filter_map(Met::address).map(Key::Address).collect());
         }
         // A question that was given up half way says nothing, and a rate limit hides who is there.
-        if !cell.silent || evidence.has_limit(ttl) {
+        if !cell.is_silent() || evidence.has_limit(ttl) {
             return None;
         }
         match self.trail.last() {
@@ -143,7 +143,7 @@ impl<'a> Walk<'a> {
             return Some(self.reached());
         }
         let mut beyond = self.cells.range(self.due(nearest)?..);
-        beyond.any(|(_, cell)| cell.silent).then_some(false)
+        beyond.any(|(_, cell)| cell.is_silent()).then_some(false)
     }
 
     fn path(&self, nearest: Option<Ttl>) -> FlowPath {
@@ -229,13 +229,17 @@ fn answering_node<'a>(
     cells: impl Iterator<Item = &'a Cell>,
     evidence: &Evidence,
 ) -> Node {
-    let answers: Vec<_> =
-        cells.flat_map(|cell| &cell.answers).filter(|answer| answer.from == address).collect();
+    let mut destination = false;
+    let mut answers: Vec<&Answer> = Vec::new();
+    for cell in cells {
+        destination |= cell.met().any(|met| met == Met::Destination(address));
+        answers.extend(cell.answers.iter().filter(|answer| answer.from == address));
+    }
     let mpls: Option<&Vec<MplsLabel>> =
         answers.iter().rev().map(|answer| &answer.mpls).find(|mpls| !mpls.is_empty());
     Node {
         address: Some(address),
-        destination: answers.iter().any(|answer| answer.kind.is_destination()),
+        destination,
         replies: u32::try_from(answers.len()).unwrap_or(u32::MAX),
         flows,
         rtt: RttSummary::of(answers.iter().map(|answer| answer.rtt).collect()),

@@ -5,65 +5,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    time::Duration,
 };
 
-use crate::{
-    flow::FlowId,
-    probe::{MplsLabel, ReplyKind, Ttl},
-};
-
-/// One answer to one probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Who answered.
-    pub from: IpAddr,
-    /// What was answered.
-    pub kind: ReplyKind,
-    /// Round-trip time.
-    pub rtt: Duration,
-    /// Whether a NAT rewrote the probe on its way.
-    pub nat: bool,
-    /// The label stack reported.
-    pub mpls: Vec<MplsLabel>,
-}
-
-/// All that is known of one flow at one TTL.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cell {
-    /// Packets sent.
-    pub sent: u32,
-    /// Answers, in the order of their arrival.
-    pub answers: Vec<Answer>,
-    /// Whether every attempt was made and its wait is over without an answer.
-    pub silent: bool,
-}
-
-impl Cell {
-    /// The address of the first answer.
-    #[must_use]
-    pub fn address(&self) -> Option<IpAddr> {
-        self.answers.first().map(|answer| answer.from)
-    }
-
-    /// Whether the destination answered here.
-    #[must_use]
-    pub fn reached(&self) -> bool {
-        self.answers.iter().any(|answer| answer.kind.is_destination())
-    }
-
-    /// Whether the first packet stayed without an answer for longer than answers take, and so far all others too.
-    #[must_use]
-    pub const fn is_late(&self) -> bool {
-        self.answers.is_empty() && self.sent > 1
-    }
-
-    /// The answer that refused to carry the probe further, if there was one.
-    #[must_use]
-    pub fn refusal(&self) -> Option<&Answer> {
-        self.answers.iter().find(|answer| matches!(answer.kind, ReplyKind::Unreachable { .. }))
-    }
-}
+use super::cell::{Answer, Cell, Met, Standing};
+use crate::{flow::FlowId, probe::Ttl};
 
 /// Where and how a flow ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,17 +55,22 @@ impl Evidence {
         let Some(cells) = self.flows.get_mut(&flow) else { return };
         if let Some(cell) = cells.get_mut(&ttl) {
             cell.sent = cell.sent.saturating_sub(1);
-            if cell.sent == 0 && cell.answers.is_empty() {
-                cells.remove(&ttl);
+            if cell.sent == 0 && cell.answers.is_empty() && cell.past.met.is_empty() {
+                self.forget(flow, ttl);
             }
-        }
-        if cells.is_empty() {
-            self.flows.remove(&flow);
         }
     }
 
-    /// Notes an answer. A flow and TTL that has one is no longer silent.
+    /// Notes an answer. A flow and TTL that has one is no longer silent. Where it is not whom the flow met before, what is remembered of
+    /// the flow at other TTLs is not believed any more: it goes another way now.
     pub fn answered(&mut self, flow: FlowId, ttl: Ttl, answer: Answer) {
+        let met = Met::from(&answer);
+        let past = self.cell(flow, ttl).filter(|cell| cell.contradicts(met) && !cell.varies());
+        if past.is_some_and(|cell| !self.deals_out(ttl, cell.past.met.iter().copied().chain([met]))) {
+            self.doubt(flow, Ttl::MIN, Standing::Moved);
+        } else if matches!(met, Met::Destination(_)) {
+            self.trust(flow);
+        }
         let cell = self.cell_mut(flow, ttl);
         cell.silent = false;
         cell.answers.push(answer);
@@ -139,10 +89,17 @@ impl Evidence {
         }
     }
 
-    /// Notes that a flow got no answer at a TTL in all its attempts.
+    /// Notes that a flow got no answer at a TTL in all its attempts. Where the destination is out of reach, what is remembered of the flow
+    /// behind its last answer is not believed any more.
     pub fn silent(&mut self, flow: FlowId, ttl: Ttl) {
+        let limited = self.has_limit(ttl);
         let cell = self.cell_mut(flow, ttl);
         cell.silent = cell.answers.is_empty();
+        if cell.is_out_of_reach() && !limited {
+            let heard = self.flows.get(&flow).into_iter().flatten();
+            let heard = heard.filter(|(_, cell)| !cell.answers.is_empty()).map(|(&ttl, _)| ttl).max();
+            self.doubt(flow, heard.map_or(Ttl::MIN, Ttl::next), Standing::OutOfReach);
+        }
     }
 
     /// Notes that a node at a hop limits its answers.
@@ -190,7 +147,7 @@ impl Evidence {
     pub fn witnesses(&self, ttl: Ttl, most: usize) -> Vec<FlowId> {
         let mut flows: BTreeMap<IpAddr, Vec<FlowId>> = BTreeMap::new();
         for (flow, cell) in self.at(ttl) {
-            if let Some(address) = cell.address()
+            if let Some(address) = cell.answers.first().map(|answer| answer.from)
                 && self.end(flow).is_none_or(|end| end.ttl() >= ttl)
             {
                 flows.entry(address).or_default().push(flow);
@@ -205,6 +162,12 @@ impl Evidence {
     #[must_use]
     pub fn cell(&self, flow: FlowId, ttl: Ttl) -> Option<&Cell> {
         self.flows.get(&flow)?.get(&ttl)
+    }
+
+    /// What is known of a flow, by TTL.
+    #[must_use]
+    pub fn cells(&self, flow: FlowId) -> Option<&BTreeMap<Ttl, Cell>> {
+        self.flows.get(&flow)
     }
 
     /// The flows in the order of their ids, each with its cells by TTL.
@@ -242,7 +205,7 @@ impl Evidence {
     #[must_use]
     pub fn last_answer(&self, flow: FlowId) -> Option<Ttl> {
         let cells = self.flows.get(&flow)?;
-        cells.iter().rev().find(|(_, cell)| !cell.answers.is_empty()).map(|(&ttl, _)| ttl)
+        cells.iter().rev().find(|(_, cell)| cell.address().is_some()).map(|(&ttl, _)| ttl)
     }
 
     /// The last TTL at which a flow shows a node: its end, or its farthest answer where it has none.
@@ -251,7 +214,7 @@ impl Evidence {
         let Some(end) = self.end(flow) else { return self.last_answer(flow) };
         let FlowEnd::Refused(ttl) = end else { return Some(end.ttl()) };
         // A router that let the probe expire one hop nearer refuses it here from that same place.
-        let refuser = self.cell(flow, ttl).and_then(Cell::refusal).map(|answer| answer.from);
+        let refuser = self.cell(flow, ttl).and_then(Cell::refusal).map(|(from, _)| from);
         let address = |ttl: Ttl| self.cell(flow, ttl).and_then(Cell::address);
         ttl.previous().filter(|&before| address(before) == refuser).or(Some(ttl))
     }
@@ -280,17 +243,40 @@ impl Evidence {
                 .take_while(|&&(at, _)| at == ttl)
                 .any(|&(_, before)| from.is_none() || before == from)
         };
-        let unanswered = cells.range(..reached).rev().take_while(|(_, cell)| cell.answers.is_empty());
+        let unanswered = cells.range(..reached).rev().take_while(|(_, cell)| cell.address().is_none());
         unanswered.map(|(&ttl, _)| ttl).filter(|&ttl| is_known(ttl)).last()
     }
 
     /// Whether anyone was answered at a TTL.
     #[must_use]
     pub fn is_answered(&self, ttl: Ttl) -> bool {
-        self.at(ttl).any(|(_, cell)| !cell.answers.is_empty())
+        self.at(ttl).any(|(_, cell)| cell.address().is_some())
     }
 
-    fn cell_mut(&mut self, flow: FlowId, ttl: Ttl) -> &mut Cell {
+    /// The TTLs at which anything was asked or is known.
+    #[must_use]
+    pub fn ttls(&self) -> BTreeSet<Ttl> {
+        self.flows.values().flat_map(BTreeMap::keys).copied().collect()
+    }
+
+    pub(super) fn cells_of(&mut self, flow: FlowId) -> Option<&mut BTreeMap<Ttl, Cell>> {
+        self.flows.get_mut(&flow)
+    }
+
+    pub(super) fn cells_mut(&mut self) -> impl Iterator<Item = &mut Cell> {
+        self.flows.values_mut().flat_map(BTreeMap::values_mut)
+    }
+
+    /// Leaves no trace of a flow at a TTL.
+    pub(super) fn forget(&mut self, flow: FlowId, ttl: Ttl) {
+        let Some(cells) = self.flows.get_mut(&flow) else { return };
+        cells.remove(&ttl);
+        if cells.is_empty() {
+            self.flows.remove(&flow);
+        }
+    }
+
+    pub(super) fn cell_mut(&mut self, flow: FlowId, ttl: Ttl) -> &mut Cell {
         self.flows.entry(flow).or_default().entry(ttl).or_default()
     }
 }

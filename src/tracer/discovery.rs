@@ -10,6 +10,7 @@
 //! them looks different.
 
 mod judge;
+mod recall;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -398,10 +399,11 @@ fn is_late(flow: FlowId, ttl: u8, plan: &Plan<'_>) -> bool {
 
 impl Policy for Discovery {
     fn start(&mut self, plan: &mut Plan<'_>) {
+        self.recall(plan);
         if let Some(scout) = self.flow(0, plan) {
             self.look_ahead(scout, SCOUT_WINDOW.max(plan.settings.gap_limit), plan);
         }
-        self.consider(self.first - 1, plan);
+        self.consider_all(plan);
     }
 
     fn on_answer(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {

@@ -1,10 +1,12 @@
 //! Why a trace is over, read from the evidence: the same for every strategy.
 
+use std::net::IpAddr;
+
 use super::Settings;
 use crate::{
     flow::Family,
-    probe::{ReplyKind, unreachable_meaning},
-    route::{Answer, Evidence, FlowEnd},
+    probe::unreachable_meaning,
+    route::{Evidence, FlowEnd},
     trace::StopReason,
 };
 
@@ -23,13 +25,13 @@ impl Ending {
             return Self { reason: StopReason::Complete, detail: None };
         }
         let refusal = ends.iter().find_map(|&(flow, end)| match end {
-            Some(FlowEnd::Refused(ttl)) => evidence.cell(flow, ttl)?.refusal().cloned(),
+            Some(FlowEnd::Refused(ttl)) => evidence.cell(flow, ttl)?.refusal(),
             _ => None,
         });
         if let Some(refusal) = refusal {
             return Self {
                 reason: StopReason::DestinationUnreachable,
-                detail: Some(refusal_detail(&refusal)),
+                detail: Some(refusal_detail(refusal)),
             };
         }
         let round = ends.iter().find_map(|&(flow, end)| match end {
@@ -56,11 +58,6 @@ impl Ending {
     }
 }
 
-fn refusal_detail(refusal: &Answer) -> String {
-    let code = match refusal.kind {
-        ReplyKind::Unreachable { code } => code,
-        _ => 0,
-    };
-    let family = Family::of(refusal.from);
-    format!("{} said {} (ICMP code {code})", refusal.from, unreachable_meaning(family, code))
+fn refusal_detail((from, code): (IpAddr, u8)) -> String {
+    format!("{from} said {} (ICMP code {code})", unreachable_meaning(Family::of(from), code))
 }

@@ -61,7 +61,7 @@ impl Fixed {
         if plan.evidence.last_answer(flow).is_some_and(|last| last >= destination) {
             return Ttl::MAX;
         }
-        let silent = plan.evidence.cell(flow, destination).is_some_and(|cell| cell.silent);
+        let silent = plan.evidence.cell(flow, destination).is_some_and(Cell::is_silent);
         if silent { Ttl::MAX } else { destination }
     }
 

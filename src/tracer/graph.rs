@@ -158,7 +158,7 @@ impl Graph {
             let key = match (cell.address(), before) {
                 (Some(address), _) => Some(Key::Address(address)),
                 (None, _) if landed => destination.map(Key::Address),
-                (None, Some(before)) if cell.silent && believed(ttl) => Some(Key::Silent(before)),
+                (None, Some(before)) if cell.is_silent() && believed(ttl) => Some(Key::Silent(before)),
                 _ => None,
             };
             before = key.map(|key| self.name(ttl.get(), key));

@@ -66,6 +66,11 @@ impl Plan<'_> {
         self.queries.is_asked(flow, ttl)
     }
 
+    /// Whether nothing is left to send or to wait for.
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.queries.is_idle()
+    }
+
     /// Stops asking a flow beyond a TTL.
     pub(super) fn withdraw_beyond(&mut self, flow: FlowId, ttl: Ttl) {
         self.queries.withdraw_beyond(flow, ttl);

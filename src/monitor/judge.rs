@@ -1,0 +1,176 @@
+//! What the observations of a round say of the route that was known before it.
+//!
+//! Compares two states of knowledge, and believes only what pinned flows prove: what merely was not seen is not gone, and what was
+//! merely not seen before is not new.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use crate::{
+    change::Part,
+    flow::FlowId,
+    probe::Ttl,
+    route::{Cell, Evidence, FlowEnd, Met, Paths, Route, Standing, answers_to_miss},
+};
+
+/// What a round found out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Verdict {
+    /// Parts that moved flows proved to be new.
+    pub(super) came: Vec<Part>,
+    /// Parts that moved flows left and that nothing was found at any more.
+    pub(super) went: Vec<Part>,
+    /// Parts found late: they may have been there all along.
+    pub(super) late: Vec<Part>,
+    /// Flows that take another way.
+    pub(super) moved: Vec<FlowId>,
+    /// Flows that do not reach the destination any more where they did, and that do again.
+    pub(super) lost: Vec<FlowId>,
+    pub(super) found: Vec<FlowId>,
+    /// Whether the destination was reached before and is reached now.
+    pub(super) reached: [bool; 2],
+    /// Shortest and longest path before and now, where they are not the same.
+    pub(super) lengths: Option<[(u8, u8); 2]>,
+}
+
+impl Verdict {
+    /// Whether the set of nodes and links is another.
+    pub(super) fn is_path_change(&self) -> bool {
+        !self.came.is_empty() || !self.went.is_empty()
+    }
+
+    /// Whether the destination, or a branch, went out of reach or came back.
+    pub(super) fn is_reachability_change(&self) -> bool {
+        self.reached[0] != self.reached[1] || !self.lost.is_empty() || !self.found.is_empty()
+    }
+}
+
+/// Holds the observations of a round against what was known before. `samples` says how many answers of the zone at a hop are known
+/// to have come from the members known.
+pub(super) fn judge(before: &Evidence, after: &Evidence, samples: &BTreeMap<Ttl, u32>) -> Verdict {
+    let moved: Vec<FlowId> =
+        after.flows().map(|(flow, _)| flow).filter(|&flow| after.has_moved(flow)).collect();
+    let [then, now] = [before, after].map(|evidence| Route::build(&evidence.clone().within_reach()));
+    let [known, seen] = [&then, &now].map(parts);
+    let movers: BTreeSet<FlowId> = moved.iter().copied().collect();
+    let [left, taken] = [
+        trails(after, &movers, |cell| cell.past.met.clone()),
+        trails(after, &movers, |cell| cell.met().collect()),
+    ];
+    let zones: Vec<(Part, bool)> = zone_news(after, samples);
+    let is_proved =
+        |part: &Part| taken.contains(part) || zones.iter().any(|&(news, proved)| news == *part && proved);
+    let news: Vec<Part> = seen.difference(&known).copied().collect();
+    let absent = after.ttls().into_iter().flat_map(|ttl| {
+        after.absent(ttl).into_iter().filter_map(move |met| Some(Part::Node { ttl, address: met.address()? }))
+    });
+    let absent: BTreeSet<Part> = absent.collect();
+    let went = known.difference(&seen).copied().filter(|part| left.contains(part) || absent.contains(part));
+    let mut went: Vec<Part> = went.chain(absent.iter().copied()).collect();
+    went.sort_unstable();
+    went.dedup();
+    // What shows up together with a change belongs to it.
+    let is_change = !went.is_empty() || news.iter().any(is_proved);
+    let (came, late) = if is_change { (news, Vec::new()) } else { (Vec::new(), news) };
+
+    let reached = [before, after].map(is_reached);
+    let lengths = [Route::build(before), Route::build(after)].map(|route| span(&route.paths));
+    let differs = reached == [true, true] && lengths[0] != lengths[1];
+    let (lost, found) = reach(before, after, &movers);
+    Verdict { came, went, late, moved, lost, found, reached, lengths: differs.then_some(lengths) }
+}
+
+/// Hop counts of the shortest and the longest path.
+const fn span(paths: &Paths) -> (u8, u8) {
+    (paths.hops_min, paths.hops_max)
+}
+
+fn is_reached(evidence: &Evidence) -> bool {
+    evidence.flows().any(|(flow, _)| is_alive(evidence, flow))
+}
+
+fn is_alive(evidence: &Evidence, flow: FlowId) -> bool {
+    matches!(evidence.end(flow), Some(FlowEnd::Reached(_)))
+}
+
+fn is_out_of_reach(evidence: &Evidence, flow: FlowId) -> bool {
+    evidence
+        .cells(flow)
+        .into_iter()
+        .flatten()
+        .any(|(_, cell)| cell.past.standing == Standing::OutOfReach && !cell.past.met.is_empty())
+}
+
+/// Flows that went out of reach without having moved into a branch that was known to be dead, and flows that came back.
+fn reach(before: &Evidence, after: &Evidence, movers: &BTreeSet<FlowId>) -> (Vec<FlowId>, Vec<FlowId>) {
+    let heard = |evidence: &Evidence, flow: FlowId| {
+        let last = evidence.last_answer(flow);
+        (last, last.and_then(|last| evidence.cell(flow, last)).and_then(Cell::address))
+    };
+    let dead = before.flows().map(|(flow, _)| flow).filter(|&flow| is_out_of_reach(before, flow));
+    let dead_ends: BTreeSet<(Option<Ttl>, Option<IpAddr>)> = dead.map(|flow| heard(before, flow)).collect();
+    let flows = || before.flows().map(|(flow, _)| flow);
+    let lost = flows().filter(|&flow| {
+        !is_out_of_reach(before, flow)
+            && is_out_of_reach(after, flow)
+            && !(movers.contains(&flow) && dead_ends.contains(&heard(after, flow)))
+    });
+    let found = flows()
+        .filter(|flow| is_out_of_reach(before, *flow) && is_alive(after, *flow) && !movers.contains(flow));
+    (lost.collect(), found.collect())
+}
+
+/// The parts of a route outside per-packet zones, of which no link is proved; nodes of zones are in.
+fn parts(route: &Route) -> BTreeSet<Part> {
+    let nodes = route.hops.iter().flat_map(|hop| {
+        hop.nodes.iter().filter_map(|node| Some(Part::Node { ttl: hop.ttl, address: node.address? }))
+    });
+    let links = route.links.iter().filter(|link| !link.per_packet).filter_map(|link| {
+        let (from, to) = route.ends(link)?;
+        Some(Part::Link { ttl: link.ttl, from: from.address?, to: to.address? })
+    });
+    nodes.chain(links).collect()
+}
+
+/// The parts that some flows pass, by what is read of each of their cells.
+fn trails(evidence: &Evidence, flows: &BTreeSet<FlowId>, read: impl Fn(&Cell) -> Vec<Met>) -> BTreeSet<Part> {
+    let mut passed = BTreeSet::new();
+    for &flow in flows {
+        let mut before: Option<(Ttl, Vec<Met>)> = None;
+        for (&ttl, cell) in evidence.cells(flow).into_iter().flatten() {
+            let here = read(cell);
+            for to in here.iter().filter_map(|met| met.address()) {
+                passed.insert(Part::Node { ttl, address: to });
+                let from = before.iter().filter(|(at, _)| at.next() == ttl).flat_map(|(_, met)| met);
+                for from in from.filter_map(|met| met.address()) {
+                    passed.insert(Part::Link { ttl: before_of(ttl), from, to });
+                }
+            }
+            before = Some((ttl, here));
+        }
+    }
+    passed
+}
+
+fn before_of(ttl: Ttl) -> Ttl {
+    ttl.previous().unwrap_or(ttl)
+}
+
+/// Nodes that showed up in per-packet zones, and whether so many answers came without them before that they must be new.
+fn zone_news(after: &Evidence, samples: &BTreeMap<Ttl, u32>) -> Vec<(Part, bool)> {
+    let mut news = Vec::new();
+    for ttl in after.ttls() {
+        let zone: Vec<&Cell> =
+            after.at(ttl).map(|(_, cell)| cell).filter(|cell| cell.past.met.len() > 1).collect();
+        let known: BTreeSet<Met> = zone.iter().flat_map(|cell| cell.past.met.iter().copied()).collect();
+        let met: BTreeSet<Met> = zone.iter().flat_map(|cell| cell.met()).collect();
+        let enough = answers_to_miss(known.len() + 1);
+        let proved = samples.get(&ttl).is_some_and(|&samples| samples >= enough);
+        for address in met.difference(&known).filter_map(|met| met.address()) {
+            news.push((Part::Node { ttl, address }, proved));
+        }
+    }
+    news
+}

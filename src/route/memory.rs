@@ -1,0 +1,166 @@
+//! From one round to the next: what the observations of a round leave to be known, and what new answers say of it.
+//!
+//! Flows are pinned: each is asked again where it was, and whom it meets now is held against whom it met before. Behind a balancer
+//! that deals out packet by packet no flow has a place: there the hop has a set of nodes, and what counts is who is in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    cell::{Cell, Met, Past, Standing},
+    evidence::{Evidence, FlowEnd},
+};
+use crate::{flow::FlowId, probe::Ttl};
+
+/// Most flows kept at a hop: those asked longest ago go first.
+const FLOWS_MAX: usize = 1024;
+/// Chance of not meeting a node behind a per-packet balancer that is there, at which it is said to be gone.
+const FALSE_ABSENCE: f64 = 1e-9;
+
+impl Evidence {
+    /// What the next round knows: whom each flow met, without single answers. `round` is the number of the round that ends.
+    #[must_use]
+    pub fn remember(&self, round: u64) -> Self {
+        let mut memory = Self::default();
+        let mut ages: BTreeMap<Ttl, Vec<(u64, FlowId)>> = BTreeMap::new();
+        let absent: BTreeMap<Ttl, BTreeSet<Met>> =
+            self.ttls().into_iter().map(|ttl| (ttl, self.absent(ttl))).collect();
+        for (flow, cells) in self.flows() {
+            let end = self.end(flow).map_or(Ttl::MAX, FlowEnd::ttl);
+            for (&ttl, cell) in cells.range(..=end) {
+                let Some(mut past) = cell.remember(round, self.is_dealt_out(flow, ttl)) else { continue };
+                if past.met.len() > 1 {
+                    past.met.retain(|met| !absent.get(&ttl).is_some_and(|absent| absent.contains(met)));
+                }
+                ages.entry(ttl).or_default().push((past.round, flow));
+                *memory.cell_mut(flow, ttl) = Cell { past, ..Cell::default() };
+            }
+        }
+        for (ttl, mut ages) in ages {
+            ages.sort_unstable();
+            let surplus = ages.len().saturating_sub(FLOWS_MAX);
+            for (_, flow) in ages.into_iter().take(surplus) {
+                memory.forget(flow, ttl);
+            }
+        }
+        memory
+    }
+
+    /// The same with what is out of reach, as if it were not: nodes beyond a branch that swallows packets are not gone.
+    #[must_use]
+    pub fn within_reach(mut self) -> Self {
+        for cell in self.cells_mut().filter(|cell| cell.past.standing == Standing::OutOfReach) {
+            cell.past.standing = Standing::Believed;
+        }
+        self
+    }
+
+    /// Whether earlier rounds know anything.
+    #[must_use]
+    pub fn has_past(&self) -> bool {
+        self.flows().any(|(_, cells)| cells.values().any(|cell| !cell.past.met.is_empty()))
+    }
+
+    /// Whether a flow now meets another at a TTL than before, and that is no matter of a per-packet balancer.
+    #[must_use]
+    pub fn has_moved_at(&self, flow: FlowId, ttl: Ttl) -> bool {
+        let now = self.cell(flow, ttl).filter(|cell| !cell.answers.is_empty() && !cell.varies());
+        now.is_some_and(|cell| cell.met().any(|met| cell.contradicts(met))) && !self.is_dealt_out(flow, ttl)
+    }
+
+    /// Whether a flow takes another way than before.
+    #[must_use]
+    pub fn has_moved(&self, flow: FlowId) -> bool {
+        let end = self.end(flow).map_or(Ttl::MAX, FlowEnd::ttl);
+        let Some(cells) = self.cells(flow) else { return false };
+        cells.range(..=end).any(|(&ttl, _)| self.has_moved_at(flow, ttl))
+    }
+
+    /// Members of the zones at a hop that were not met this round, each with the number of answers still missing until it is said to be
+    /// gone: 0 where it is.
+    #[must_use]
+    pub fn unmet(&self, ttl: Ttl) -> BTreeMap<Met, u32> {
+        let zone = || self.at(ttl).map(|(_, cell)| cell).filter(|cell| cell.past.met.len() > 1);
+        let met: BTreeSet<Met> = zone().flat_map(|cell| &cell.answers).map(Met::from).collect();
+        let mut unmet = BTreeMap::new();
+        for cell in zone() {
+            for &member in cell.past.met.iter().filter(|member| !met.contains(member)) {
+                let answers =
+                    zone().filter(|cell| cell.past.met.contains(&member)).map(|cell| cell.answers.len());
+                unmet.insert(
+                    member,
+                    answers_to_miss(cell.past.met.len()).saturating_sub(count(answers.sum())),
+                );
+            }
+        }
+        unmet
+    }
+
+    /// Members of the zones at a hop that are gone.
+    #[must_use]
+    pub fn absent(&self, ttl: Ttl) -> BTreeSet<Met> {
+        self.unmet(ttl).into_iter().filter(|&(_, missing)| missing == 0).map(|(met, _)| met).collect()
+    }
+
+    /// Whether what a flow meets at a TTL now, and what it met before, are both met in turn by other flows there.
+    fn is_dealt_out(&self, flow: FlowId, ttl: Ttl) -> bool {
+        let Some(cell) = self.cell(flow, ttl).filter(|cell| !cell.answers.is_empty()) else { return false };
+        self.deals_out(ttl, cell.past.met.iter().copied().chain(cell.met()))
+    }
+
+    /// Whether flows at a TTL meet all of these in turn.
+    pub(super) fn deals_out(&self, ttl: Ttl, mut met: impl Iterator<Item = Met>) -> bool {
+        let varying = self.at(ttl).map(|(_, cell)| cell).filter(|cell| cell.varies());
+        let zone: BTreeSet<Met> =
+            varying.flat_map(|cell| cell.past.met.iter().copied().chain(cell.met())).collect();
+        !zone.is_empty() && met.all(|met| zone.contains(&met))
+    }
+
+    /// Believes nothing of the past of a flow from a TTL on.
+    pub(super) fn doubt(&mut self, flow: FlowId, from: Ttl, standing: Standing) {
+        for (_, cell) in self.cells_of(flow).into_iter().flat_map(|cells| cells.range_mut(from..)) {
+            cell.past.standing = standing;
+        }
+    }
+
+    /// The destination is in reach of the flow again.
+    pub(super) fn trust(&mut self, flow: FlowId) {
+        for (_, cell) in self.cells_of(flow).into_iter().flatten() {
+            if cell.past.standing == Standing::OutOfReach {
+                cell.past.standing = Standing::Believed;
+            }
+        }
+    }
+}
+
+impl Cell {
+    /// What the next round is to know of this; nothing where nothing is known. With `dealt_out` what the flow met before is
+    /// still to be met here.
+    fn remember(&self, round: u64, dealt_out: bool) -> Option<Past> {
+        let round = if self.sent > 0 { round } else { self.past.round };
+        let mut met: Vec<Met> = self.met().filter(|met| met.address().is_some()).collect();
+        if self.varies() || dealt_out {
+            met.extend(&self.past.met);
+        }
+        met.sort_unstable();
+        met.dedup();
+        let standing = Standing::Believed;
+        match self.past.standing {
+            _ if !met.is_empty() => Some(Past { met, round, standing }),
+            Standing::OutOfReach => Some(Past { round, ..self.past.clone() }),
+            _ if self.is_silent() => Some(Past { met: vec![Met::Silence], round, standing }),
+            _ => None,
+        }
+    }
+}
+
+/// Answers after which a node that is one of `members`, all met equally often, and not met is not there.
+#[must_use]
+pub fn answers_to_miss(members: usize) -> u32 {
+    let share = 1.0 / f64::from(count(members));
+    let answers = (1..u16::MAX).find(|&answers| (1.0 - share).powi(answers.into()) < FALSE_ABSENCE);
+    answers.map_or(u32::MAX, u32::from)
+}
+
+fn count(items: usize) -> u32 {
+    u32::try_from(items).unwrap_or(u32::MAX)
+}

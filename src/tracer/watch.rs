@@ -1,0 +1,344 @@
+//! The rounds of a target whose route is known: ask the pinned flows again, look closer at what differs, and look for more.
+//!
+//! A round *replays* a choice of pinned probes. Where a flow meets another than before, all flows of that hop are asked again, the flow at
+//! all its hops, and some of the differing ones repeatedly, which tells a move from a balancer that deals out packet by packet. Where
+//! a flow falls silent it is asked at its end, and again, before it counts as lost. When nothing is in doubt any more the
+//! strategy goes on from what is known: in a quiet round it adds the few flows that its confidence wants, after a move it
+//! discovers anew what moved.
+
+mod cover;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::cover::{cover, everything};
+use super::{
+    Settings,
+    ending::Ending,
+    policy::{Plan, Policy},
+};
+use crate::{
+    flow::FlowId,
+    probe::Ttl,
+    route::{Cell, Evidence, Met, OUT_OF_REACH, Standing},
+    strategy::Confidence,
+};
+
+/// Packets at a hop that differs: a per-packet balancer of two next hops would answer all alike in one of 2^24 cases.
+const REPEATS: usize = 24;
+/// Flows over which they are spread.
+const REPEATED_FLOWS: usize = 6;
+/// Flows that look, beside the one that fell silent, whether the destination answers.
+const CONTROLS: usize = 2;
+/// Packets to a lost flow in one go: loss comes in bursts, and the next go comes later.
+const WAVE: u8 = 3;
+
+/// Goes until a flow counts as lost.
+const WAVES: u8 = 4;
+
+/// Where a flow that fell silent is asked for its end, and in how many goes it was.
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    end: Ttl,
+    waves: u8,
+}
+
+/// A strategy over flows that are known already.
+pub(super) struct Watch {
+    make: fn(&Settings) -> Box<dyn Policy>,
+    /// The strategy, once nothing is in doubt.
+    inner: Option<Box<dyn Policy>>,
+    /// Whether every pinned probe is asked.
+    full: bool,
+    /// Hops at which all pinned flows were asked, and flows that were asked at all their hops.
+    checked: BTreeSet<Ttl>,
+    retraced: BTreeSet<FlowId>,
+    /// Packets that repeat what differs, by hop.
+    repeated: BTreeMap<Ttl, usize>,
+    /// Flows that fell silent, and where they are asked for their end.
+    suspects: BTreeMap<FlowId, Suspect>,
+    /// Flows that were out of reach when the round began.
+    lost: BTreeSet<FlowId>,
+    /// Whether a flow has moved.
+    moved: bool,
+}
+
+impl Watch {
+    pub(super) fn new(make: fn(&Settings) -> Box<dyn Policy>, full: bool) -> Self {
+        Self {
+            make,
+            inner: None,
+            full,
+            checked: BTreeSet::new(),
+            retraced: BTreeSet::new(),
+            repeated: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            moved: false,
+        }
+    }
+
+    /// Compares an answer with what is known.
+    fn compare(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
+        let evidence = plan.evidence;
+        if let Some(end) = evidence.end(flow) {
+            plan.withdraw_beyond(flow, end.ttl());
+        }
+        if self
+            .suspects
+            .get(&flow)
+            .is_some_and(|suspect| evidence.cell(flow, suspect.end).is_some_and(is_answered))
+        {
+            self.suspects.remove(&flow);
+        }
+        let Some(cell) = evidence.cell(flow, ttl) else { return };
+        if cell.past.met.as_slice() == [Met::Silence] {
+            // Who was silent answers: all who met nobody here may meet it now.
+            self.ask_at(ttl, plan, |cell| cell.past.met.as_slice() == [Met::Silence]);
+        } else if evidence.has_moved_at(flow, ttl) {
+            self.moved = true;
+            self.check(ttl, plan);
+            self.retrace(flow, plan);
+        }
+        if self.lost.remove(&flow) && evidence.end(flow).is_some() {
+            self.retrace(flow, plan);
+            for flow in std::mem::take(&mut self.lost) {
+                self.retrace(flow, plan);
+            }
+        }
+    }
+
+    /// Asks all pinned flows of a hop, those too that were asked before it became doubtful.
+    fn check(&mut self, ttl: Ttl, plan: &mut Plan<'_>) {
+        if !self.checked.insert(ttl) {
+            return;
+        }
+        let flows: Vec<(FlowId, bool)> = plan
+            .evidence
+            .at(ttl)
+            .filter(|(_, cell)| !cell.past.met.is_empty())
+            .map(|(flow, cell)| (flow, is_answered(cell)))
+            .collect();
+        for (flow, is_answered) in flows {
+            if is_answered && !plan.evidence.has_moved_at(flow, ttl) {
+                plan.repeat(flow, ttl);
+            } else {
+                plan.ask(flow, ttl);
+            }
+        }
+    }
+
+    /// Asks flows of a hop.
+    fn ask_at(&self, ttl: Ttl, plan: &mut Plan<'_>, wanted: impl Fn(&Cell) -> bool) {
+        let flows: Vec<_> =
+            plan.evidence.at(ttl).filter(|(_, cell)| wanted(cell)).map(|(flow, _)| flow).collect();
+        for flow in flows {
+            plan.ask(flow, ttl);
+        }
+    }
+
+    /// Asks a flow at all hops at which it is known.
+    fn retrace(&mut self, flow: FlowId, plan: &mut Plan<'_>) {
+        if !self.retraced.insert(flow) {
+            return;
+        }
+        let end = plan.evidence.end(flow).map_or(Ttl::MAX, |end| end.ttl());
+        let known = plan.evidence.cells(flow).into_iter().flatten();
+        let known = known.filter(|(_, cell)| cell.past.met.iter().any(|met| met.address().is_some()));
+        let ttls: Vec<_> = known.map(|(&ttl, _)| ttl).filter(|&ttl| ttl <= end).collect();
+        for ttl in ttls {
+            plan.ask(flow, ttl);
+        }
+    }
+
+    /// A flow fell silent at a hop: is it the hop, or does the flow end?
+    fn suspect(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
+        let evidence = plan.evidence;
+        let Some(cells) = evidence.cells(flow) else { return };
+        let was_lost = cells.values().any(|cell| cell.past.standing == Standing::OutOfReach);
+        let heard_beyond = cells.range(ttl.next()..).any(|(_, cell)| is_answered(cell));
+        if was_lost || heard_beyond || self.suspects.contains_key(&flow) {
+            return;
+        }
+        let known = cells.iter().filter(|(_, cell)| has_destination(cell)).map(|(&ttl, _)| ttl).max();
+        let Some(end) = known.or_else(|| destination(evidence)) else { return };
+        let end = end.max(ttl);
+        self.suspects.insert(flow, Suspect { end, waves: 0 });
+        plan.ask(flow, end);
+    }
+
+    /// Asks what the doubts of this round want. Returns whether that is anything.
+    fn settle_doubts(&mut self, plan: &mut Plan<'_>) -> bool {
+        self.tell_moves(plan);
+        self.tell_losses(plan);
+        self.tell_zones(plan);
+        !plan.is_idle()
+    }
+
+    /// Repeats what differs, at each hop in turn.
+    fn tell_moves(&mut self, plan: &mut Plan<'_>) {
+        for &ttl in &self.checked {
+            let differing: Vec<_> = plan.evidence.at(ttl).map(|(flow, _)| flow).collect();
+            let differing = differing.into_iter().filter(|&flow| plan.evidence.has_moved_at(flow, ttl));
+            let differing: Vec<_> = differing.take(REPEATED_FLOWS).collect();
+            if differing.is_empty() {
+                continue;
+            }
+            let sent = self.repeated.entry(ttl).or_default();
+            for &flow in differing.iter().cycle().take(REPEATS.saturating_sub(*sent)) {
+                plan.repeat(flow, ttl);
+            }
+            *sent = REPEATS;
+        }
+    }
+
+    /// Asks flows that fell silent again, and others beside them; those too that went the same way.
+    fn tell_losses(&mut self, plan: &mut Plan<'_>) {
+        let suspects: Vec<_> = self.suspects.iter().map(|(&flow, &suspect)| (flow, suspect)).collect();
+        let mut doubtful = BTreeSet::new();
+        for (flow, Suspect { end, waves }) in suspects {
+            if waves > 0 {
+                let heard = plan.evidence.cells(flow).into_iter().flatten();
+                let heard = heard.filter(|(_, cell)| is_answered(cell)).map(|(&ttl, _)| ttl).max();
+                doubtful.extend(heard.map(Ttl::next));
+                doubtful.insert(end);
+            }
+            self.retrace(flow, plan);
+            let sent = plan.evidence.cell(flow, end).map_or(0, |cell| cell.sent);
+            if waves >= WAVES || sent >= OUT_OF_REACH {
+                continue;
+            }
+            self.suspects.insert(flow, Suspect { end, waves: waves + 1 });
+            plan.insist(flow, end, WAVE);
+            for control in plan.evidence.witnesses(end, CONTROLS) {
+                plan.repeat(control, end);
+            }
+        }
+        for ttl in doubtful {
+            self.check(ttl, plan);
+        }
+    }
+
+    /// Asks behind per-packet balancers until all members were met, or one of them for so long in vain that it is gone.
+    fn tell_zones(&self, plan: &mut Plan<'_>) {
+        let ttls: BTreeSet<Ttl> = plan
+            .evidence
+            .flows()
+            .flat_map(|(_, cells)| cells)
+            .filter(|(_, cell)| cell.past.met.len() > 1)
+            .map(|(&ttl, _)| ttl)
+            .collect();
+        for ttl in ttls {
+            let Some(&missing) = plan.evidence.unmet(ttl).values().filter(|missing| **missing > 0).max()
+            else {
+                continue;
+            };
+            let flows: Vec<_> = plan
+                .evidence
+                .at(ttl)
+                .filter(|(_, cell)| cell.past.met.len() > 1)
+                .map(|(flow, _)| flow)
+                .collect();
+            let batch = usize::try_from(missing).unwrap_or(usize::MAX).min(flows.len().max(4));
+            for &flow in flows.iter().cycle().take(batch) {
+                plan.repeat(flow, ttl);
+            }
+        }
+    }
+
+    /// Goes on with the strategy from what is known now.
+    fn explore(&mut self, plan: &mut Plan<'_>) {
+        let mut settings = plan.settings.clone();
+        if self.moved {
+            settings.confidence = settings.confidence.max(Confidence::PROVEN);
+        }
+        let mut inner = (self.make)(&settings);
+        inner.start(plan);
+        self.inner = Some(inner);
+    }
+
+    /// Where new flows found what is not known: was it there before? All pinned flows of the hop are asked.
+    fn doubt_news(&mut self, plan: &mut Plan<'_>) -> bool {
+        let mut known: BTreeSet<(Ttl, Met)> = BTreeSet::new();
+        let mut found: BTreeSet<(Ttl, Met)> = BTreeSet::new();
+        for (flow, cells) in plan.evidence.flows() {
+            let end = plan.evidence.end(flow).map_or(Ttl::MAX, |end| end.ttl());
+            for (&ttl, cell) in cells.range(..=end) {
+                known.extend(cell.past.met.iter().map(|&met| (ttl, met)));
+                found.extend(cell.met().filter(|met| met.address().is_some()).map(|met| (ttl, met)));
+            }
+        }
+        let news: BTreeSet<Ttl> = found.difference(&known).map(|&(ttl, _)| ttl).collect();
+        for ttl in news {
+            self.check(ttl, plan);
+        }
+        !plan.is_idle()
+    }
+}
+
+impl Policy for Watch {
+    fn start(&mut self, plan: &mut Plan<'_>) {
+        let lost = plan
+            .evidence
+            .flows()
+            .filter(|(_, cells)| cells.values().any(|cell| cell.past.standing == Standing::OutOfReach));
+        self.lost = lost.map(|(flow, _)| flow).collect();
+        let probes = if self.full { everything(plan.evidence) } else { cover(plan.evidence) };
+        for (flow, ttl) in probes {
+            plan.ask(flow, ttl);
+        }
+    }
+
+    fn on_answer(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
+        match &mut self.inner {
+            Some(inner) => inner.on_answer(flow, ttl, plan),
+            None => self.compare(flow, ttl, plan),
+        }
+    }
+
+    fn on_retry(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
+        if let Some(inner) = &mut self.inner {
+            inner.on_retry(flow, ttl, plan);
+        }
+    }
+
+    fn on_silence(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
+        match &mut self.inner {
+            Some(inner) => inner.on_silence(flow, ttl, plan),
+            None => self.suspect(flow, ttl, plan),
+        }
+    }
+
+    fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending {
+        if let Some(inner) = &mut self.inner {
+            let ending = inner.on_idle(plan);
+            if !plan.is_idle() || !self.doubt_news(plan) {
+                return ending;
+            }
+            self.inner = None;
+            return ending;
+        }
+        if self.settle_doubts(plan) {
+            return Ending::of(plan.evidence, plan.settings);
+        }
+        self.explore(plan);
+        if plan.is_idle() { self.on_idle(plan) } else { Ending::of(plan.evidence, plan.settings) }
+    }
+
+    fn confidence(&self) -> Option<f64> {
+        self.inner.as_ref()?.confidence()
+    }
+}
+
+fn is_answered(cell: &Cell) -> bool {
+    !cell.answers.is_empty()
+}
+
+fn has_destination(cell: &Cell) -> bool {
+    cell.past.met.iter().any(|met| matches!(met, Met::Destination(_)))
+}
+
+/// The farthest TTL at which the destination was met before.
+fn destination(evidence: &Evidence) -> Option<Ttl> {
+    let cells = evidence.flows().flat_map(|(_, cells)| cells);
+    cells.filter(|(_, cell)| has_destination(cell)).map(|(&ttl, _)| ttl).max()
+}
