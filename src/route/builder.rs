@@ -37,6 +37,12 @@ enum Position {
     Unknown,
 }
 
+impl Position {
+    const fn is_single(&self) -> bool {
+        !matches!(self, Self::Nodes(nodes) if nodes.len() > 1)
+    }
+}
+
 /// One flow on its way through the hops.
 struct Walk<'a> {
     id: FlowId,
@@ -117,7 +123,7 @@ impl<'a> Walk<'a> {
             return Some(cell.met().filter_map(Met::address).map(Key::Address).collect());
         }
         // A question that was given up half way says nothing, and a rate limit hides who is there.
-        if !cell.is_silent() || evidence.has_limit(ttl) {
+        if !cell.is_silent() || evidence.has_limit(ttl) && !cell.was_silent() {
             return None;
         }
         match self.trail.last() {
@@ -351,7 +357,11 @@ fn judge_balancing(route: &mut Route, walks: &[Walk<'_>]) {
 fn distinct_paths(walks: &[Walk<'_>], last: Ttl) -> u32 {
     let reached = walks.iter().any(Walk::reached);
     let whole = walks.iter().filter(|walk| if reached { walk.reached() } else { walk.last == Some(last) });
-    let trails: BTreeSet<_> = whole
+    // A flow that met several at a hop has no path of its own.
+    let (single, several): (Vec<_>, Vec<_>) =
+        whole.partition(|walk| walk.trail.iter().all(Position::is_single));
+    let trails: BTreeSet<_> = single
+        .into_iter()
         .map(|walk| {
             walk.trail.iter().take_while(|position| **position != Position::Unknown).collect::<Vec<_>>()
         })
@@ -360,7 +370,8 @@ fn distinct_paths(walks: &[Walk<'_>], last: Ttl) -> u32 {
     let distinct = trails
         .iter()
         .filter(|trail| !trails.iter().any(|other| other.len() > trail.len() && other.starts_with(trail)));
-    u32::try_from(distinct.count()).unwrap_or(u32::MAX)
+    let least = usize::from(!several.is_empty());
+    u32::try_from(distinct.count().max(least)).unwrap_or(u32::MAX)
 }
 
 /// One minus the sum of the chances that a node has one successor more than was seen (union bound over the nodes).

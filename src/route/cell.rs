@@ -95,15 +95,13 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Whom the flow meets here, as far as that is believed: those who answered, else those of earlier rounds. An address that stays
-    /// silent is still believed.
+    /// Whom the flow meets here, as far as that is believed: those who answered, else those of earlier rounds; all of them where
+    /// the flow met several in turn. An address that stays silent is still believed.
     pub fn met(&self) -> impl Iterator<Item = Met> {
-        let past = if self.answers.is_empty() && self.past.standing == Standing::Believed {
-            self.past.met.as_slice()
-        } else {
-            &[]
-        };
-        self.current().iter().map(Met::from).chain(past.iter().copied())
+        let counts = self.answers.is_empty() || self.past.met.len() > 1;
+        let holds = counts && self.past.standing == Standing::Believed;
+        let past = if holds { self.past.met.as_slice() } else { &[] };
+        past.iter().copied().chain(self.current().iter().map(Met::from))
     }
 
     /// The address met first.
@@ -125,6 +123,12 @@ impl Cell {
             && (self.silent
                 || self.past.standing == Standing::OutOfReach
                 || self.met().any(|met| met == Met::Silence))
+    }
+
+    /// Whether earlier rounds found that nobody answers here.
+    #[must_use]
+    pub fn was_silent(&self) -> bool {
+        self.past.met.as_slice() == [Met::Silence]
     }
 
     /// Whether the first packet stayed without an answer for longer than answers take, and so far all others too.

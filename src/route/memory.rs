@@ -22,12 +22,16 @@ impl Evidence {
     pub fn remember(&self, round: u64) -> Self {
         let mut memory = Self::default();
         let mut ages: BTreeMap<Ttl, Vec<(u64, FlowId)>> = BTreeMap::new();
-        let absent: BTreeMap<Ttl, BTreeSet<Met>> =
-            self.ttls().into_iter().map(|ttl| (ttl, self.absent(ttl))).collect();
+        let zones = self.zones();
+        let absent: BTreeMap<Ttl, BTreeSet<Met>> = zones.keys().map(|&ttl| (ttl, self.absent(ttl))).collect();
         for (flow, cells) in self.flows() {
             let end = self.end(flow).map_or(Ttl::MAX, FlowEnd::ttl);
             for (&ttl, cell) in cells.range(..=end) {
-                let Some(mut past) = cell.remember(round, self.is_dealt_out(flow, ttl)) else { continue };
+                let Some(mut past) =
+                    cell.remember(flow, round, zones.get(&ttl).is_some_and(|zone| cell.is_dealt_out(zone)))
+                else {
+                    continue;
+                };
                 if past.met.len() > 1 {
                     past.met.retain(|met| !absent.get(&ttl).is_some_and(|absent| absent.contains(met)));
                 }
@@ -64,7 +68,8 @@ impl Evidence {
     #[must_use]
     pub fn has_moved_at(&self, flow: FlowId, ttl: Ttl) -> bool {
         let now = self.cell(flow, ttl).filter(|cell| !cell.answers.is_empty() && !cell.varies());
-        now.is_some_and(|cell| cell.met().any(|met| cell.contradicts(met))) && !self.is_dealt_out(flow, ttl)
+        now.filter(|cell| cell.met().any(|met| cell.contradicts(met)))
+            .is_some_and(|cell| !self.deals_out(ttl, cell.past.met.iter().copied().chain(cell.met())))
     }
 
     /// Whether a flow takes another way than before.
@@ -101,10 +106,14 @@ impl Evidence {
         self.unmet(ttl).into_iter().filter(|&(_, missing)| missing == 0).map(|(met, _)| met).collect()
     }
 
-    /// Whether what a flow meets at a TTL now, and what it met before, are both met in turn by other flows there.
-    fn is_dealt_out(&self, flow: FlowId, ttl: Ttl) -> bool {
-        let Some(cell) = self.cell(flow, ttl).filter(|cell| !cell.answers.is_empty()) else { return false };
-        self.deals_out(ttl, cell.past.met.iter().copied().chain(cell.met()))
+    /// Whom flows meet in turn, at each hop where they do.
+    fn zones(&self) -> BTreeMap<Ttl, BTreeSet<Met>> {
+        let mut zones: BTreeMap<Ttl, BTreeSet<Met>> = BTreeMap::new();
+        let cells = self.flows().flat_map(|(_, cells)| cells);
+        for (&ttl, cell) in cells.filter(|(_, cell)| cell.varies()) {
+            zones.entry(ttl).or_default().extend(cell.past.met.iter().copied().chain(cell.met()));
+        }
+        zones
     }
 
     /// Whether flows at a TTL meet all of these in turn.
@@ -133,9 +142,15 @@ impl Evidence {
 }
 
 impl Cell {
+    /// Whether whom the flow meets now, and whom it met before, belong to a zone.
+    fn is_dealt_out(&self, zone: &BTreeSet<Met>) -> bool {
+        !self.answers.is_empty()
+            && self.past.met.iter().copied().chain(self.met()).all(|met| zone.contains(&met))
+    }
+
     /// What the next round is to know of this; nothing where nothing is known. With `dealt_out` what the flow met before is
     /// still to be met here.
-    fn remember(&self, round: u64, dealt_out: bool) -> Option<Past> {
+    fn remember(&self, flow: FlowId, round: u64, dealt_out: bool) -> Option<Past> {
         let round = if self.sent > 0 { round } else { self.past.round };
         let mut met: Vec<Met> = self.met().filter(|met| met.address().is_some()).collect();
         if self.varies() || dealt_out {
@@ -143,6 +158,9 @@ impl Cell {
         }
         met.sort_unstable();
         met.dedup();
+        // Where a flow has no place of its own it gets one that stays.
+        let place = usize::from(flow.0) % met.len().max(1);
+        met.rotate_left(place);
         let standing = Standing::Believed;
         match self.past.standing {
             _ if !met.is_empty() => Some(Past { met, round, standing }),

@@ -345,6 +345,9 @@ impl Discovery {
             let start = (self.first..ttl).rev().take_while(wide).last().unwrap_or(ttl);
             let end = (ttl..=self.graph.farthest()).take_while(wide).last().unwrap_or(ttl);
             let region: Vec<u8> = (start..=end).filter(|&ttl| self.repeated.insert(ttl)).collect();
+            if region.is_empty() {
+                continue;
+            }
             let Some(flow) = Ttl::new(ttl).and_then(|ttl| plan.evidence.witnesses(ttl, 1).first().copied())
             else {
                 continue;

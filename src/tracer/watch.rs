@@ -91,9 +91,9 @@ impl Watch {
             self.suspects.remove(&flow);
         }
         let Some(cell) = evidence.cell(flow, ttl) else { return };
-        if cell.past.met.as_slice() == [Met::Silence] {
+        if cell.was_silent() {
             // Who was silent answers: all who met nobody here may meet it now.
-            self.ask_at(ttl, plan, |cell| cell.past.met.as_slice() == [Met::Silence]);
+            self.ask_at(ttl, plan, Cell::was_silent);
         } else if evidence.has_moved_at(flow, ttl) {
             self.moved = true;
             self.check(ttl, plan);
@@ -154,14 +154,19 @@ impl Watch {
     fn suspect(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
         let evidence = plan.evidence;
         let Some(cells) = evidence.cells(flow) else { return };
+        let was_silent =
+            cells.get(&ttl).is_some_and(|cell| !cell.past.met.iter().any(|met| met.address().is_some()));
         let was_lost = cells.values().any(|cell| cell.past.standing == Standing::OutOfReach);
         let heard_beyond = cells.range(ttl.next()..).any(|(_, cell)| is_answered(cell));
-        if was_lost || heard_beyond || self.suspects.contains_key(&flow) {
+        if was_silent || was_lost || heard_beyond || self.suspects.contains_key(&flow) {
             return;
         }
         let known = cells.iter().filter(|(_, cell)| has_destination(cell)).map(|(&ttl, _)| ttl).max();
         let Some(end) = known.or_else(|| destination(evidence)) else { return };
         let end = end.max(ttl);
+        if cells.get(&end).is_some_and(Cell::was_silent) {
+            return;
+        }
         self.suspects.insert(flow, Suspect { end, waves: 0 });
         plan.ask(flow, end);
     }
@@ -228,17 +233,11 @@ impl Watch {
             .map(|(&ttl, _)| ttl)
             .collect();
         for ttl in ttls {
-            let Some(&missing) = plan.evidence.unmet(ttl).values().filter(|missing| **missing > 0).max()
-            else {
-                continue;
-            };
-            let flows: Vec<_> = plan
-                .evidence
-                .at(ttl)
-                .filter(|(_, cell)| cell.past.met.len() > 1)
-                .map(|(flow, _)| flow)
-                .collect();
-            let batch = usize::try_from(missing).unwrap_or(usize::MAX).min(flows.len().max(4));
+            let missing = plan.evidence.unmet(ttl).values().copied().max().unwrap_or(0);
+            let zone: Vec<_> = plan.evidence.at(ttl).filter(|(_, cell)| cell.past.met.len() > 1).collect();
+            let members = zone.iter().map(|(_, cell)| cell.past.met.len()).max().unwrap_or(0);
+            let batch = members.min(usize::try_from(missing).unwrap_or(usize::MAX));
+            let flows: Vec<_> = zone.into_iter().map(|(flow, _)| flow).collect();
             for &flow in flows.iter().cycle().take(batch) {
                 plan.repeat(flow, ttl);
             }

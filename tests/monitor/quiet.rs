@@ -56,7 +56,8 @@ struct Outcome {
 
 impl Day {
     fn on(network: &str, loss: f64, rounds: u32, seed: u32) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topologies").join(format!("{network}.topo"));
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topologies").join(format!("{network}.topo"));
         let mut text = fs::read_to_string(path).unwrap();
         let mut conditions = "none".to_owned();
         if loss > 0.0 {
@@ -96,11 +97,22 @@ impl Day {
                 outcome.whole = watched.is_whole();
             }
             let now = trace.route.paths.count;
+            if env::var("MONITOR_LOG").is_ok() {
+                println!(
+                    "round {round}: {probes} probes, {now} paths, {:?}, {} flows {} reached, {:?} {:?}",
+                    trace.duration,
+                    snapshot.flows,
+                    trace.route.flows_reached(),
+                    trace.route.confidence,
+                    trace.stop_reason
+                );
+            }
             outcome.falls += u32::from(now < paths);
             paths = now;
             outcome.alarms = alarms(&snapshot.counters);
             outcome.late = snapshot.counters.late_discoveries;
-            outcome.changes = snapshot.changes.iter().map(|change| format!("round {round}: {change:?}")).collect();
+            outcome.changes =
+                snapshot.changes.iter().map(|change| format!("round {round}: {change:?}")).collect();
         }
         outcome
     }
@@ -115,12 +127,17 @@ impl fmt::Display for Day {
 #[test]
 #[ignore = "long: make accuracy"]
 fn quiet_days() {
+    if env::var("MONITOR_LOG").is_ok() {
+        tracing_subscriber::fmt().with_target(false).without_time().init();
+    }
     let rounds: u32 = env::var("MONITOR_ROUNDS").ok().map_or(1440, |text| text.parse().unwrap());
     let seeds: u32 = env::var("MONITOR_SEEDS").ok().map_or(1, |text| text.parse().unwrap());
     let only = env::var("ACCURACY_ONLY").unwrap_or_default();
     let wanted = |name: &str| only.is_empty() || only.split(',').any(|wanted| wanted == name);
+    let losses: Vec<f64> =
+        env::var("MONITOR_LOSS").map_or(vec![0.0, 0.02, 0.05, 0.1], |text| vec![text.parse().unwrap()]);
     for network in NETWORKS.into_iter().filter(|name| wanted(name)) {
-        for loss in [0.0, 0.02, 0.05, 0.1] {
+        for &loss in &losses {
             let days: Vec<Day> = (0..seeds).map(|seed| Day::on(network, loss, rounds, seed)).collect();
             let outcomes: Vec<Outcome> = thread::scope(|scope| {
                 let runs: Vec<_> = days.iter().map(|day| scope.spawn(|| day.run())).collect();
