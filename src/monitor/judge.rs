@@ -52,9 +52,18 @@ impl Verdict {
 pub(super) fn judge(before: &Evidence, after: &Evidence, samples: &BTreeMap<Ttl, u32>) -> Verdict {
     let moved: Vec<FlowId> =
         after.flows().map(|(flow, _)| flow).filter(|&flow| after.has_moved(flow)).collect();
+    let movers: BTreeSet<FlowId> = moved.iter().copied().collect();
+    let reached = [before, after].map(is_reached);
+    let (lost, found) = reach(before, after, &movers);
+    let absent = after.ttls().into_iter().flat_map(|ttl| {
+        after.absent(ttl).into_iter().filter_map(move |met| Some(Part::Node { ttl, address: met.address()? }))
+    });
+    let absent: BTreeSet<Part> = absent.collect();
+    if absent.is_empty() && after.is_as_before() {
+        return Verdict { lost, found, reached, ..Verdict::default() };
+    }
     let [then, now] = [before, after].map(|evidence| Route::build(&evidence.clone().within_reach()));
     let [known, seen] = [&then, &now].map(parts);
-    let movers: BTreeSet<FlowId> = moved.iter().copied().collect();
     let [left, taken] = [
         trails(after, &movers, |cell| cell.past.met.clone()),
         trails(after, &movers, |cell| cell.met().collect()),
@@ -63,10 +72,6 @@ pub(super) fn judge(before: &Evidence, after: &Evidence, samples: &BTreeMap<Ttl,
     let is_proved =
         |part: &Part| taken.contains(part) || zones.iter().any(|&(news, proved)| news == *part && proved);
     let news: Vec<Part> = seen.difference(&known).copied().collect();
-    let absent = after.ttls().into_iter().flat_map(|ttl| {
-        after.absent(ttl).into_iter().filter_map(move |met| Some(Part::Node { ttl, address: met.address()? }))
-    });
-    let absent: BTreeSet<Part> = absent.collect();
     let went = known.difference(&seen).copied().filter(|part| left.contains(part) || absent.contains(part));
     let mut went: Vec<Part> = went.chain(absent.iter().copied()).collect();
     went.sort_unstable();
@@ -75,10 +80,8 @@ pub(super) fn judge(before: &Evidence, after: &Evidence, samples: &BTreeMap<Ttl,
     let is_change = !went.is_empty() || news.iter().any(is_proved);
     let (came, late) = if is_change { (news, Vec::new()) } else { (Vec::new(), news) };
 
-    let reached = [before, after].map(is_reached);
     let lengths = [Route::build(before), Route::build(after)].map(|route| span(&route.paths));
     let differs = reached == [true, true] && lengths[0] != lengths[1];
-    let (lost, found) = reach(before, after, &movers);
     Verdict { came, went, late, moved, lost, found, reached, lengths: differs.then_some(lengths) }
 }
 

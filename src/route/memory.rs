@@ -84,20 +84,27 @@ impl Evidence {
     /// gone: 0 where it is.
     #[must_use]
     pub fn unmet(&self, ttl: Ttl) -> BTreeMap<Met, u32> {
-        let zone = || self.at(ttl).map(|(_, cell)| cell).filter(|cell| cell.past.met.len() > 1);
-        let met: BTreeSet<Met> = zone().flat_map(|cell| &cell.answers).map(Met::from).collect();
-        let mut unmet = BTreeMap::new();
-        for cell in zone() {
+        let zone: Vec<&Cell> =
+            self.at(ttl).map(|(_, cell)| cell).filter(|cell| cell.past.met.len() > 1).collect();
+        let met: BTreeSet<Met> = zone.iter().flat_map(|cell| &cell.answers).map(Met::from).collect();
+        // The answers of flows that may meet a member, and how many they may meet at most.
+        let mut asked: BTreeMap<Met, (usize, usize)> = BTreeMap::new();
+        for cell in zone {
             for &member in cell.past.met.iter().filter(|member| !met.contains(member)) {
-                let answers =
-                    zone().filter(|cell| cell.past.met.contains(&member)).map(|cell| cell.answers.len());
-                unmet.insert(
-                    member,
-                    answers_to_miss(cell.past.met.len()).saturating_sub(count(answers.sum())),
-                );
+                let (answers, members) = asked.entry(member).or_default();
+                *answers += cell.answers.len();
+                *members = cell.past.met.len().max(*members);
             }
         }
-        unmet
+        let missing = |(answers, members)| answers_to_miss(members).saturating_sub(count(answers));
+        asked.into_iter().map(|(member, asked)| (member, missing(asked))).collect()
+    }
+
+    /// Whether all that was met was met there before, and nothing was asked that had not been.
+    #[must_use]
+    pub fn is_as_before(&self) -> bool {
+        let mut cells = self.flows().flat_map(|(_, cells)| cells.values());
+        cells.all(|cell| cell.answers.iter().map(Met::from).all(|met| cell.past.met.contains(&met)))
     }
 
     /// Members of the zones at a hop that are gone.
