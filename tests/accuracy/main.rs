@@ -12,6 +12,7 @@
 )]
 
 mod campaign;
+mod weights;
 
 use jiff::Timestamp;
 use traceflow_exporter::{
@@ -128,6 +129,9 @@ fn tables() {
             println!("{row}");
             broken.extend(row.fault(0.95));
         }
+    }
+    if campaign::is_wanted(weights::TOPOLOGY) {
+        broken.extend(weights::table(campaign::long_runs(10_000)));
     }
     assert!(broken.is_empty(), "{broken:#?}");
 }
