@@ -25,7 +25,7 @@ pub(crate) struct Campaign {
     pub(crate) name: String,
     pub(crate) text: String,
     /// What is wrong with the network, as tables name it.
-    pub(crate) conditions: String,
+    pub(crate) conditions: Vec<String>,
     pub(crate) strategy: Strategy,
     pub(crate) protocol: Protocol,
     pub(crate) runs: u32,
@@ -37,7 +37,7 @@ impl Campaign {
         Self {
             name: "inline".to_owned(),
             text: text.to_owned(),
-            conditions: "none".to_owned(),
+            conditions: Vec::new(),
             strategy,
             protocol: Protocol::Udp,
             runs: 100,
@@ -57,7 +57,7 @@ impl Campaign {
     pub(crate) fn with_loss(mut self, share: f64) -> Self {
         if share > 0.0 {
             self.text.push_str(&format!("\nnetwork loss={share} burst=2\n"));
-            self.conditions = format!("loss {:.0} %", share * 100.0);
+            self.conditions.push(format!("loss {:.0} %", share * 100.0));
         }
         self
     }
@@ -69,7 +69,7 @@ impl Campaign {
         for (_, node) in nodes {
             self.text.push_str(&format!("\nnode {} rate={per_second} burst=6", node.name));
         }
-        self.conditions = format!("{per_second} answers/s");
+        self.conditions.push(format!("{per_second} answers/s"));
         self
     }
 
@@ -122,7 +122,7 @@ impl Campaign {
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     name: String,
-    conditions: String,
+    conditions: Vec<String>,
     strategy: Strategy,
     protocol: Protocol,
     pub(crate) runs: u32,
@@ -227,6 +227,7 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, conditions, strategy, protocol, runs, missed, false_links, most_probes, .. } = self;
         let protocol = if *protocol == Protocol::Udp { String::new() } else { format!(" {protocol}") };
+        let conditions = if conditions.is_empty() { "none".to_owned() } else { conditions.join(", ") };
         let (bound, probes, seconds) = (self.upper_bound(), self.probes(), self.seconds());
         write!(
             f,
