@@ -118,6 +118,9 @@ impl Campaign {
     }
 }
 
+/// Runs with which the upper bound of the miss rate can come below 0.05, if but few are missed.
+const FEW: u32 = 100;
+
 /// What came of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -194,12 +197,19 @@ impl Row {
         self.time.as_secs_f64() / f64::from(self.runs)
     }
 
-    /// What is wrong, if the route was to be whole with this confidence in so many runs that chance is ruled out.
+    /// What is wrong, if the route was to be whole with this confidence. That is to be shown; fewer runs than [`FEW`] only must not
+    /// contradict it.
     pub(crate) fn fault(&self, confidence: f64) -> Option<String> {
         const OUTLIER: f64 = 6.0;
+        let rate = 1.0 - confidence;
+        let too_many = if self.runs < FEW {
+            self.missed > most_misses(self.runs, rate)
+        } else {
+            self.upper_bound() > rate
+        };
         let wrong = if self.false_nodes + self.false_links > 0 {
             format!("{} false nodes; see the seeds {:?}", self.false_nodes, self.suspects)
-        } else if self.upper_bound() > 1.0 - confidence {
+        } else if too_many {
             "more misses than promised".to_owned()
         } else if f64::from(self.most_probes) > OUTLIER * self.probes() {
             "one run went astray".to_owned()

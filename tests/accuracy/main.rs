@@ -23,10 +23,10 @@ use traceflow_exporter::{
 
 use crate::campaign::{Campaign, Row, variable};
 
-/// Every shape but the 70-wide route, of which one run takes as long as thousands of the others; with the runs of a row in the
-/// short version and in the long one. Where the promise is used up (a lone 2-way diamond is missed in 3.1 % of runs), a
-/// thousand runs could not tell it from a broken one.
-const TOPOLOGIES: [(&str, u32, u32); 15] = [
+/// Topologies, with the runs of a row in the short version and in the long one. Where the promise is used up (a lone 2-way
+/// diamond is missed in 3.1 % of runs), a thousand runs could not tell it from a broken one. The 400 of the two widest take
+/// a quarter of the time of all, and one run of the 70-wide route as long as thousands of others: the short version leaves it out.
+const TOPOLOGIES: [(&str, u32, u32); 16] = [
     ("line", 40, 4000),
     ("diamond2", 40, 4000),
     ("diamond4", 40, 4000),
@@ -35,15 +35,18 @@ const TOPOLOGIES: [(&str, u32, u32); 15] = [
     ("unequal", 40, 4000),
     ("wide16", 40, 1000),
     ("wide28", 40, 1000),
-    ("wide56", 10, 1000),
+    ("wide56", 10, 400),
     ("mesh4x4", 40, 1000),
-    ("mesh8x8", 10, 1000),
-    ("cascade2x3x4", 40, 4000),
-    ("asymmetric", 40, 4000),
+    ("mesh8x8", 10, 400),
+    ("mesh70", 0, 4),
+    ("cascade2x3x4", 40, 1000),
+    ("asymmetric", 40, 1000),
     ("silent", 40, 4000),
     ("swallow", 40, 4000),
 ];
-/// Those of them traced with the other protocols too, and with limits and loss together.
+/// Of these, those traced over a network that loses nothing only.
+const WITHOUT_FAULTS: [&str; 1] = ["mesh70"];
+/// And those traced with the other protocols too, and with limits and loss together.
 const WITH_PROTOCOLS: [&str; 5] = ["diamond4", "twelve", "unequal", "mesh4x4", "silent"];
 const WITH_BOTH: [&str; 5] = ["line", "diamond4", "twelve", "unequal", "silent"];
 const STRATEGIES: [Strategy; 2] = [Strategy::MdaLite, Strategy::Mda];
@@ -70,7 +73,7 @@ fn a_two_way_diamond_is_missed_once_in_32() {
 /// thousand test runs, or any link that does not exist.
 #[test]
 fn the_promise_is_not_broken() {
-    for (topology, runs, _) in TOPOLOGIES {
+    for (topology, runs, _) in TOPOLOGIES.into_iter().filter(|(_, runs, _)| *runs > 0) {
         for strategy in STRATEGIES {
             for loss in [0.0, 0.05] {
                 let row = Campaign { runs, ..Campaign::of(topology, strategy) }.with_loss(loss).run();
@@ -153,6 +156,9 @@ fn tables() {
 /// The rows of a topology in the long version.
 fn long_rows(topology: &str, runs: u32) -> Vec<Campaign> {
     let plain = |strategy| Campaign { runs, ..Campaign::of(topology, strategy) };
+    if WITHOUT_FAULTS.contains(&topology) {
+        return STRATEGIES.map(plain).into();
+    }
     let lossy = |strategy| [0.0, 0.02, 0.05].map(|loss| plain(strategy).with_loss(loss));
     let mut rows: Vec<_> = STRATEGIES.into_iter().flat_map(lossy).collect();
     rows.extend([10, 100].map(|limit| plain(Strategy::MdaLite).with_limits(limit)));
