@@ -25,7 +25,7 @@ pub(crate) struct Campaign {
     pub(crate) name: String,
     pub(crate) text: String,
     /// What is wrong with the network, as tables name it.
-    pub(crate) conditions: String,
+    pub(crate) conditions: Vec<String>,
     pub(crate) strategy: Strategy,
     pub(crate) protocol: Protocol,
     pub(crate) runs: u32,
@@ -37,7 +37,7 @@ impl Campaign {
         Self {
             name: "inline".to_owned(),
             text: text.to_owned(),
-            conditions: "none".to_owned(),
+            conditions: Vec::new(),
             strategy,
             protocol: Protocol::Udp,
             runs: 100,
@@ -57,7 +57,7 @@ impl Campaign {
     pub(crate) fn with_loss(mut self, share: f64) -> Self {
         if share > 0.0 {
             self.text.push_str(&format!("\nnetwork loss={share} burst=2\n"));
-            self.conditions = format!("loss {:.0} %", share * 100.0);
+            self.conditions.push(format!("loss {:.0} %", share * 100.0));
         }
         self
     }
@@ -69,7 +69,7 @@ impl Campaign {
         for (_, node) in nodes {
             self.text.push_str(&format!("\nnode {} rate={per_second} burst=6", node.name));
         }
-        self.conditions = format!("{per_second} answers/s");
+        self.conditions.push(format!("{per_second} answers/s"));
         self
     }
 
@@ -118,11 +118,14 @@ impl Campaign {
     }
 }
 
+/// Runs with which the upper bound of the miss rate can come below 0.05, if but few are missed.
+const FEW: u32 = 100;
+
 /// What came of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     name: String,
-    conditions: String,
+    conditions: Vec<String>,
     strategy: Strategy,
     protocol: Protocol,
     pub(crate) runs: u32,
@@ -194,12 +197,19 @@ impl Row {
         self.time.as_secs_f64() / f64::from(self.runs)
     }
 
-    /// What is wrong, if the route was to be whole with this confidence in so many runs that chance is ruled out.
+    /// What is wrong, if the route was to be whole with this confidence. That is to be shown; fewer runs than [`FEW`] only must not
+    /// contradict it.
     pub(crate) fn fault(&self, confidence: f64) -> Option<String> {
         const OUTLIER: f64 = 6.0;
+        let rate = 1.0 - confidence;
+        let too_many = if self.runs < FEW {
+            self.missed > most_misses(self.runs, rate)
+        } else {
+            self.upper_bound() > rate
+        };
         let wrong = if self.false_nodes + self.false_links > 0 {
             format!("{} false nodes; see the seeds {:?}", self.false_nodes, self.suspects)
-        } else if self.upper_bound() > 1.0 - confidence {
+        } else if too_many {
             "more misses than promised".to_owned()
         } else if f64::from(self.most_probes) > OUTLIER * self.probes() {
             "one run went astray".to_owned()
@@ -227,6 +237,7 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, conditions, strategy, protocol, runs, missed, false_links, most_probes, .. } = self;
         let protocol = if *protocol == Protocol::Udp { String::new() } else { format!(" {protocol}") };
+        let conditions = if conditions.is_empty() { "none".to_owned() } else { conditions.join(", ") };
         let (bound, probes, seconds) = (self.upper_bound(), self.probes(), self.seconds());
         write!(
             f,

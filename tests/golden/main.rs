@@ -13,7 +13,6 @@
     reason = "a test says what is wrong by panicking, its helpers too"
 )]
 
-mod engine;
 mod ip;
 /// The kernel lab of the tests in `tests/kernel`, of which only the captures need a part.
 #[path = "../kernel"]

@@ -15,12 +15,13 @@ use std::{
 use traceflow_exporter::flow::Family;
 
 use crate::{
-    directory, engine,
+    directory,
     lab::{self, Lab, Options, topology},
     pcap::Pcap,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_traceflow_exporter");
+const PROTOCOLS: [&str; 3] = ["udp", "icmp", "tcp"];
 const FAMILIES: [(Family, &str); 2] = [(Family::V4, "v4"), (Family::V6, "v6")];
 
 /// Most packets kept of a capture, unless all are needed.
@@ -30,12 +31,12 @@ const MOST: usize = 40;
 const FILTER: &str =
     "(ip or ip6) and not ip6 multicast and not (ip6[6] = 58 and ip6[40] >= 130 and ip6[40] <= 137)";
 
-/// What runs on four branches, in both families: a name, most packets kept, and a command, in which `$TO` is the destination,
-/// `$PROGRAM` our own, and `$ENGINE` the same engine by [`engine::command`].
+/// What runs on four branches, in both families: a name, most packets kept, and a command, in which `$TO` is the destination
+/// and `$PROGRAM` our own.
 const ON_DIAMOND: [(&str, usize, &str); 19] = [
-    ("traceflow-udp", usize::MAX, "$PROGRAM trace --strategy fixed --paths 4 $TO"),
-    ("traceflow-icmp", usize::MAX, "PROTOCOL=icmp PATHS=4 $ENGINE"),
-    ("traceflow-tcp", usize::MAX, "PROTOCOL=tcp PATHS=4 $ENGINE"),
+    ("traceflow-udp", usize::MAX, "$PROGRAM trace --strategy fixed --paths 4 --protocol udp $TO"),
+    ("traceflow-icmp", usize::MAX, "$PROGRAM trace --strategy fixed --paths 4 --protocol icmp $TO"),
+    ("traceflow-tcp", usize::MAX, "$PROGRAM trace --strategy fixed --paths 4 --protocol tcp $TO"),
     ("traceroute-udp", MOST, "traceroute -n -q 1 -w 1 $TO"),
     ("traceroute-udp-53", MOST, "traceroute -n -q 1 -w 1 -U $TO"),
     ("traceroute-icmp", MOST, "traceroute -n -q 1 -w 1 -I $TO"),
@@ -134,10 +135,14 @@ const ETHERNET: &[&str] = &["-i", "link0"];
 const LOOPBACK: &[&str] = &["-i", "lo"];
 const COOKED: &[&str] = &["-i", "any", "-y", "LINUX_SLL"];
 
+/// Our own program, with further options.
+fn ours(protocol: &str, options: &str) -> String {
+    format!("$PROGRAM trace --protocol {protocol} --strategy fixed --wait 5s {options} $TO")
+}
+
 fn on_loopback(lab: &Lab) {
     for (suffix, to) in [("v4", "127.0.0.1"), ("v6", "::1")] {
-        let runs =
-            ["udp", "icmp", "tcp"].map(|protocol| format!("PROTOCOL={protocol} PATHS=2 LAST=2 $ENGINE"));
+        let runs = PROTOCOLS.map(|protocol| ours(protocol, "--paths 2 --max-ttl 2"));
         let runs: Vec<_> = runs.iter().map(|run| (run.as_str(), to)).collect();
         record(lab, "d", &format!("traceflow-loopback-{suffix}"), LOOPBACK, usize::MAX, &runs);
     }
@@ -197,17 +202,20 @@ fn refused() {
     }
     for (family, suffix) in FAMILIES {
         let to = lab.destination(family).to_string();
-        let ours =
-            |protocol: &str, port: u16| format!("PROTOCOL={protocol} PORT={port} FIRST=10 LAST=10 $ENGINE");
-        let filtered = (40_000..=40_006).map(|port| ours("udp", port));
-        let filtered = filtered.chain([40_003, 40_006, 40_007].map(|port| ours("tcp", port)));
-        let runs: Vec<_> = filtered.chain([ours("icmp", 1)]).collect();
+        let once = |protocol: &str, port: u16| {
+            ours(protocol, &format!("--paths 1 --first-ttl 10 --max-ttl 10 --destination-port {port}"))
+        };
+        let filtered = (40_000..=40_006).map(|port| once("udp", port));
+        let filtered = filtered.chain([40_003, 40_006, 40_007].map(|port| once("tcp", port)));
+        let runs: Vec<_> = filtered.chain([once("icmp", 1)]).collect();
         let runs: Vec<_> = runs.iter().map(|run| (run.as_str(), to.as_str())).collect();
         record(&lab, "s", &format!("traceflow-filtered-{suffix}"), COOKED, usize::MAX, &runs);
 
         let nowhere = NOWHERE.iter().find(|(of, _)| *of == family).unwrap().1;
         let [refused, prohibited, dumb, no_route] = [1, 2, 3, 4].map(|end| format!("{nowhere}{end}"));
-        let (udp, icmp, tcp) = (ours("udp", 33_452), ours("icmp", 1), ours("tcp", 443));
+        // Linux refuses one source one route a second, and no option of a namespace changes that.
+        let rarely = |protocol, port| format!("sleep 1; {}", once(protocol, port));
+        let (udp, icmp, tcp) = (rarely("udp", 33_452), rarely("icmp", 1), rarely("tcp", 443));
         let runs = [&refused, &prohibited, &dumb, &no_route]
             .map(|to| [&udp, &icmp, &tcp].map(|run| (run.as_str(), to.as_str())));
         record(&lab, "s", &format!("traceflow-unrouted-{suffix}"), COOKED, usize::MAX, runs.as_flattened());
@@ -247,8 +255,7 @@ END
     thread::sleep(Duration::from_secs(1));
     for (family, suffix) in FAMILIES {
         let to = lab.destination(family).to_string();
-        let runs =
-            ["udp", "icmp", "tcp"].map(|protocol| format!("PROTOCOL={protocol} PATHS=1 PORT=10659 $ENGINE"));
+        let runs = PROTOCOLS.map(|protocol| ours(protocol, "--paths 1 --destination-port 10659"));
         let runs: Vec<_> = runs.iter().map(|run| (run.as_str(), to.as_str())).collect();
         record(&lab, "s", &format!("traceflow-translated-{suffix}"), ETHERNET, usize::MAX, &runs);
     }
@@ -257,8 +264,7 @@ END
 
 /// Runs commands at a node, one after the other, and writes what tcpdump saw there meanwhile.
 fn record(lab: &Lab, node: &str, name: &str, place: &[&str], most: usize, commands: &[(&str, &str)]) {
-    // The first word, but for variables before it.
-    let program = commands[0].0.split_whitespace().find(|word| !word.contains('=')).unwrap();
+    let program = commands[0].0.split_whitespace().next().unwrap();
     if !program.starts_with('$') && !installed(program) {
         println!("{name}: left out, {program} is not installed");
         return;
@@ -291,7 +297,6 @@ fn record(lab: &Lab, node: &str, name: &str, place: &[&str], most: usize, comman
             .current_dir(scratch.path())
             .env("TO", to)
             .env("PROGRAM", PROGRAM)
-            .env("ENGINE", engine::command())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
