@@ -32,6 +32,9 @@ const CHANGES_MAX: usize = 100;
 /// Rounds over which confidence grows from what the strategy promises to [`Confidence::PROVEN`].
 const GROWTH: u32 = 10;
 
+/// Rounds cut short in a row after which a target begins anew: going on from what is known, they may never come to their end.
+const CUT_SHORT_MAX: u32 = 3;
+
 /// The memory of one target.
 #[derive(Debug)]
 pub struct Monitor {
@@ -50,6 +53,8 @@ pub struct Monitor {
     samples: BTreeMap<Ttl, u32>,
     /// Rounds since the baseline was made.
     age: u32,
+    /// Rounds in a row that did not come to their end.
+    cut_short: u32,
     /// When all pinned flows were asked last; `None` where that is due.
     full: Option<Time>,
 }
@@ -71,6 +76,7 @@ impl Monitor {
             pinned: Evidence::default(),
             samples: BTreeMap::new(),
             age: 0,
+            cut_short: 0,
             full: None,
         }
     }
@@ -200,8 +206,19 @@ impl Monitor {
         );
         let is_first = !self.pinned.has_past();
         if !is_whole && !is_first {
+            self.cut_short += 1;
+            if self.cut_short >= CUT_SHORT_MAX {
+                tracing::warn!(
+                    target = self.target.name.as_str(),
+                    stop_reason = trace.stop_reason.name(),
+                    rounds = self.cut_short,
+                    "rounds are cut short: what was known of the route is given up"
+                );
+                self.start_over();
+            }
             return;
         }
+        self.cut_short = 0;
         let is_full = is_first || self.is_full_round(evidence);
         if is_first {
             self.full = Some(now);
@@ -286,6 +303,7 @@ impl Monitor {
         self.pinned = Evidence::default();
         self.samples.clear();
         self.age = 0;
+        self.cut_short = 0;
         self.full = None;
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     change::Part,
     flow::FlowId,
     probe::Ttl,
-    route::{Cell, Evidence, FlowEnd, Met, Paths, Route, Standing, answers_to_miss},
+    route::{Cell, Evidence, FlowEnd, Met, Paths, Route, answers_to_miss},
 };
 
 /// What a round found out.
@@ -98,30 +98,22 @@ fn is_alive(evidence: &Evidence, flow: FlowId) -> bool {
     matches!(evidence.end(flow), Some(FlowEnd::Reached(_)))
 }
 
-fn is_out_of_reach(evidence: &Evidence, flow: FlowId) -> bool {
-    evidence
-        .cells(flow)
-        .into_iter()
-        .flatten()
-        .any(|(_, cell)| cell.past.standing == Standing::OutOfReach && !cell.past.met.is_empty())
-}
-
 /// Flows that went out of reach without having moved into a branch that was known to be dead, and flows that came back.
 fn reach(before: &Evidence, after: &Evidence, movers: &BTreeSet<FlowId>) -> (Vec<FlowId>, Vec<FlowId>) {
     let heard = |evidence: &Evidence, flow: FlowId| {
         let last = evidence.last_answer(flow);
         (last, last.and_then(|last| evidence.cell(flow, last)).and_then(Cell::address))
     };
-    let dead = before.flows().map(|(flow, _)| flow).filter(|&flow| is_out_of_reach(before, flow));
+    let dead = before.flows().map(|(flow, _)| flow).filter(|&flow| before.is_out_of_reach(flow));
     let dead_ends: BTreeSet<(Option<Ttl>, Option<IpAddr>)> = dead.map(|flow| heard(before, flow)).collect();
     let flows = || before.flows().map(|(flow, _)| flow);
     let lost = flows().filter(|&flow| {
-        !is_out_of_reach(before, flow)
-            && is_out_of_reach(after, flow)
+        !before.is_out_of_reach(flow)
+            && after.is_out_of_reach(flow)
             && !(movers.contains(&flow) && dead_ends.contains(&heard(after, flow)))
     });
     let found = flows()
-        .filter(|flow| is_out_of_reach(before, *flow) && is_alive(after, *flow) && !movers.contains(flow));
+        .filter(|flow| before.is_out_of_reach(*flow) && is_alive(after, *flow) && !movers.contains(flow));
     (lost.collect(), found.collect())
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::probe::{MplsLabel, ReplyKind};
 
-/// Packets that a destination met before has to leave unanswered, all attempts made, before it counts as out of reach.
+/// Packets to its end that a pinned flow has to leave unanswered, all attempts made, before the destination counts as out of reach for it.
 pub const OUT_OF_REACH: u32 = 12;
 
 /// One answer to one probe.
@@ -171,12 +171,5 @@ impl Cell {
         let before =
             self.answers.iter().take_while(|&answer| self.past.met.as_slice() == [Met::from(answer)]);
         self.answers.get(before.count()..).filter(|moved| !moved.is_empty()).unwrap_or(&self.answers)
-    }
-
-    /// Whether a destination met before stayed silent for so long that it is not there any more.
-    pub(super) fn is_out_of_reach(&self) -> bool {
-        self.silent
-            && self.sent >= OUT_OF_REACH
-            && self.past.met.iter().any(|met| matches!(met, Met::Destination(_)))
     }
 }

@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::cell::{Answer, Cell, Met, Standing};
+use super::cell::{Answer, Cell, Met, OUT_OF_REACH, Standing};
 use crate::{flow::FlowId, probe::Ttl};
 
 /// Where and how a flow ended.
@@ -92,11 +92,10 @@ impl Evidence {
     /// Notes that a flow got no answer at a TTL in all its attempts. Where the destination is out of reach, what is remembered of the flow
     /// behind its last answer is not believed any more.
     pub fn silent(&mut self, flow: FlowId, ttl: Ttl) {
-        let limited = self.has_limit(ttl);
         let cell = self.cell_mut(flow, ttl);
         cell.silent = cell.answers.is_empty();
-        if cell.is_out_of_reach() && !limited {
-            let heard = self.flows.get(&flow).into_iter().flatten();
+        if cell.silent && cell.sent >= OUT_OF_REACH && !self.has_limit(ttl) && self.is_due(flow, ttl) {
+            let heard = self.cells(flow).into_iter().flatten();
             let heard = heard.filter(|(_, cell)| !cell.answers.is_empty()).map(|(&ttl, _)| ttl).max();
             self.doubt(flow, heard.map_or(Ttl::MIN, Ttl::next), Standing::OutOfReach);
         }

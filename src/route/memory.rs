@@ -131,6 +131,30 @@ impl Evidence {
         !zone.is_empty() && met.all(|met| zone.contains(&met))
     }
 
+    /// Whether the destination is to be expected where a pinned flow is asked at a TTL: it was met there, or others met it no farther.
+    pub(super) fn is_due(&self, flow: FlowId, ttl: Ttl) -> bool {
+        let met_it = |cell: &Cell| cell.past.met.iter().any(|met| matches!(met, Met::Destination(_)));
+        let is_pinned = |cell: &Cell| cell.past.met.iter().any(|met| met.address().is_some());
+        let Some(cells) = self.cells(flow).filter(|cells| cells.values().any(is_pinned)) else {
+            return false;
+        };
+        if let Some(cell) = cells.get(&ttl).filter(|cell| is_pinned(cell)) {
+            return met_it(cell);
+        }
+        let all = self.flows().flat_map(|(_, cells)| cells);
+        all.filter(|(_, cell)| met_it(cell))
+            .map(|(&ttl, _)| ttl)
+            .max()
+            .is_some_and(|farthest| ttl >= farthest)
+    }
+
+    /// Whether a flow did not come as far any more as it once did.
+    #[must_use]
+    pub fn is_out_of_reach(&self, flow: FlowId) -> bool {
+        let mut cells = self.cells(flow).into_iter().flatten();
+        cells.any(|(_, cell)| cell.past.standing == Standing::OutOfReach && !cell.past.met.is_empty())
+    }
+
     /// Believes nothing of the past of a flow from a TTL on.
     pub(super) fn doubt(&mut self, flow: FlowId, from: Ttl, standing: Standing) {
         for (_, cell) in self.cells_of(flow).into_iter().flat_map(|cells| cells.range_mut(from..)) {
@@ -171,7 +195,7 @@ impl Cell {
         let standing = Standing::Believed;
         match self.past.standing {
             _ if !met.is_empty() => Some(Past { met, round, standing }),
-            Standing::OutOfReach => Some(Past { round, ..self.past.clone() }),
+            Standing::OutOfReach if !self.past.met.is_empty() => Some(Past { round, ..self.past.clone() }),
             _ if self.is_silent() => Some(Past { met: vec![Met::Silence], round, standing }),
             _ => None,
         }

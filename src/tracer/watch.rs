@@ -19,7 +19,7 @@ use super::{
 use crate::{
     flow::FlowId,
     probe::Ttl,
-    route::{Cell, Evidence, Met, OUT_OF_REACH, Standing},
+    route::{Cell, Evidence, Met, OUT_OF_REACH},
     strategy::Confidence,
 };
 
@@ -99,9 +99,9 @@ impl Watch {
             self.check(ttl, plan);
             self.retrace(flow, plan);
         }
-        if self.lost.remove(&flow) && evidence.end(flow).is_some() {
-            self.retrace(flow, plan);
-            for flow in std::mem::take(&mut self.lost) {
+        if evidence.end(flow).is_some() && self.lost.contains(&flow) {
+            // What it came back from may have held up others.
+            for flow in self.lost.clone() {
                 self.retrace(flow, plan);
             }
         }
@@ -142,8 +142,11 @@ impl Watch {
             return;
         }
         let end = plan.evidence.end(flow).map_or(Ttl::MAX, |end| end.ttl());
+        let was_lost = self.lost.contains(&flow);
         let known = plan.evidence.cells(flow).into_iter().flatten();
-        let known = known.filter(|(_, cell)| cell.past.met.iter().any(|met| met.address().is_some()));
+        let known = known.filter(|(_, cell)| {
+            cell.past.met.iter().any(|met| met.address().is_some()) || was_lost && cell.was_silent()
+        });
         let ttls: Vec<_> = known.map(|(&ttl, _)| ttl).filter(|&ttl| ttl <= end).collect();
         for ttl in ttls {
             plan.ask(flow, ttl);
@@ -156,7 +159,7 @@ impl Watch {
         let Some(cells) = evidence.cells(flow) else { return };
         let was_silent =
             cells.get(&ttl).is_some_and(|cell| !cell.past.met.iter().any(|met| met.address().is_some()));
-        let was_lost = cells.values().any(|cell| cell.past.standing == Standing::OutOfReach);
+        let was_lost = self.lost.contains(&flow);
         let heard_beyond = cells.range(ttl.next()..).any(|(_, cell)| is_answered(cell));
         if was_silent || was_lost || heard_beyond || self.suspects.contains_key(&flow) {
             return;
@@ -276,11 +279,8 @@ impl Watch {
 
 impl Policy for Watch {
     fn start(&mut self, plan: &mut Plan<'_>) {
-        let lost = plan
-            .evidence
-            .flows()
-            .filter(|(_, cells)| cells.values().any(|cell| cell.past.standing == Standing::OutOfReach));
-        self.lost = lost.map(|(flow, _)| flow).collect();
+        let flows = plan.evidence.flows().map(|(flow, _)| flow);
+        self.lost = flows.filter(|&flow| plan.evidence.is_out_of_reach(flow)).collect();
         let probes = if self.full { everything(plan.evidence) } else { cover(plan.evidence) };
         for (flow, ttl) in probes {
             plan.ask(flow, ttl);

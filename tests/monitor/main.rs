@@ -11,5 +11,6 @@
     reason = "a test says what is wrong by panicking, its helpers too"
 )]
 
+mod alarm;
 mod quiet;
 mod watched;

@@ -34,6 +34,11 @@ impl Watched {
         Self { bench: Bench::new(network, 1, 1_000_000, seed.into()), monitor, rounds: 0 }
     }
 
+    /// Lets time pass before the first round.
+    pub(crate) fn sleep(&mut self, duration: Duration) {
+        self.bench.sleep(duration);
+    }
+
     /// Makes the next round, at its place in time.
     pub(crate) fn round(&mut self) -> Snapshot {
         let due = Time::ZERO + INTERVAL * self.rounds;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     flow::FlowId,
     probe::Ttl,
-    route::{Cell, Evidence, Met, Standing},
+    route::{Cell, Evidence, Met},
 };
 
 /// Flows that ask each round whether what is out of reach has come back.
@@ -22,17 +22,17 @@ type Turn = (u64, FlowId, Ttl);
 pub(super) fn cover(evidence: &Evidence) -> Vec<(FlowId, Ttl)> {
     let mut places: BTreeMap<(Ttl, Met), Vec<Turn>> = BTreeMap::new();
     let mut links: BTreeMap<(Ttl, Met, Met), Vec<Turn>> = BTreeMap::new();
-    let mut lost: BTreeMap<Ttl, Vec<Turn>> = BTreeMap::new();
+    // By where they were heard last: each dead branch has its own.
+    let mut lost: BTreeMap<Option<(Ttl, Met)>, Vec<Turn>> = BTreeMap::new();
     let farthest = evidence.flows().filter_map(|(flow, _)| evidence.last_answer(flow)).max();
     for (flow, cells) in evidence.flows() {
+        if let Some(turn) = end_in_vain(evidence, flow, farthest) {
+            let heard = evidence.last_answer(flow);
+            let heard = heard.and_then(|ttl| Some((ttl, evidence.cell(flow, ttl)?.met().next()?)));
+            lost.entry(heard).or_default().push(turn);
+        }
         for (&ttl, cell) in cells {
             let turn = (cell.past.round, flow, ttl);
-            if cell.past.standing == Standing::OutOfReach && ends_at_destination(cell)
-                || Some(ttl) == farthest.map(Ttl::next) && cell.is_silent()
-            {
-                lost.entry(ttl).or_default().push(turn);
-                continue;
-            }
             for met in cell.met().filter(|met| met.address().is_some()) {
                 places.entry((ttl, met)).or_default().push(turn);
                 let before = ttl.previous().and_then(|before| cells.get(&before));
@@ -86,6 +86,13 @@ fn single(cell: &Cell) -> Option<Met> {
     met.next().filter(|_| met.next().is_none())
 }
 
-fn ends_at_destination(cell: &Cell) -> bool {
-    cell.past.met.iter().any(|met| matches!(met, Met::Destination(_)))
+/// Where a flow that does not reach the destination is asked whether it does again: at its last hop known, if it once came farther than
+/// now, or just beyond the farthest answer.
+fn end_in_vain(evidence: &Evidence, flow: FlowId, farthest: Option<Ttl>) -> Option<Turn> {
+    let cells = evidence.cells(flow)?;
+    let (&ttl, cell) = match evidence.is_out_of_reach(flow) {
+        true => cells.last_key_value()?,
+        false => cells.get_key_value(&farthest?.next()).filter(|(_, cell)| cell.was_silent())?,
+    };
+    Some((cell.past.round, flow, ttl))
 }

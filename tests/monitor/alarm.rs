@@ -1,0 +1,270 @@
+//! Days with a true change every fifty rounds: each has to be told once, as what it is.
+
+use std::{collections::BTreeMap, env, fmt, thread, time::Duration};
+
+use traceflow_exporter::{
+    simulation::Topology,
+    store::{Snapshot, TargetCounters},
+    strategy::Strategy,
+};
+
+use crate::watched::{INTERVAL, Watched};
+
+/// Rounds from one change to the next.
+const SPACING: u32 = 50;
+/// Rounds after which a change has to be known even where only a share of the flows meets it.
+const SOON: u32 = 20;
+
+/// What a change counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// A node or link goes; every flow that passed it meets that.
+    Loss,
+    /// The way becomes longer or shorter by it.
+    Detour,
+    /// A next hop is added: some flows go there now.
+    Addition,
+    /// Flows are spread anew over the same next hops.
+    Rehash,
+    /// A branch, or the destination, goes out of reach or comes back.
+    Reach,
+}
+
+impl Kind {
+    /// Path changes, whether flow moves, length changes and reachability changes that are told of it.
+    const fn expected(self) -> (u64, bool, u64, u64) {
+        match self {
+            Self::Loss | Self::Addition => (1, false, 0, 0),
+            Self::Detour => (1, false, 1, 0),
+            Self::Rehash => (0, true, 0, 0),
+            Self::Reach => (0, false, 0, 1),
+        }
+    }
+}
+
+/// A network and what happens to it.
+struct Scenario {
+    name: &'static str,
+    base: &'static str,
+    steps: &'static [(Kind, &'static str)],
+}
+
+const SCENARIOS: [Scenario; 5] = [
+    Scenario {
+        name: "line",
+        base: "s -> r1 -> r2 -> r3 -> d\nr1 -> q1 -> r3\nr1 -> p1 -> p2 -> r3\n\
+               at 1ms remove r1 -> q1\nat 1ms remove r1 -> p1\n",
+        steps: &[
+            (Kind::Loss, "add r1 -> q1;remove r1 -> r2"),
+            (Kind::Addition, "add r1 -> r2"),
+            (Kind::Loss, "remove r1 -> q1"),
+            (Kind::Detour, "add r1 -> p1;remove r1 -> r2"),
+            (Kind::Detour, "add r1 -> r2;remove r1 -> p1"),
+            (Kind::Reach, "node r3 swallow"),
+            (Kind::Reach, "node r3 plain"),
+            (Kind::Reach, "node d silent"),
+            (Kind::Reach, "node d plain"),
+        ],
+    },
+    Scenario {
+        name: "twelve",
+        base: "s -> r1 -> r2 -> r3 delay=2500us\nr3 -> a1 -> a2 -> x delay=2500us\nr3 -> b1 -> b2 -> x delay=2500us\n\
+               r3 -> c1 -> c2 -> x delay=2500us\nr3 -> e1 -> e2 -> x delay=2500us\nx -> y delay=2500us\n\
+               y -> f g -> z -> u -> v -> d delay=2500us\ny -> h -> z delay=2500us\nx -> p -> q -> y delay=2500us\n\
+               at 1ms remove y -> h\nat 1ms remove x -> p\n",
+        steps: &[
+            (Kind::Loss, "remove r3 -> e1"),
+            (Kind::Addition, "add r3 -> e1"),
+            (Kind::Loss, "remove y -> f;add y -> h"),
+            (Kind::Loss, "remove y -> h;add y -> f"),
+            (Kind::Rehash, "rehash r3"),
+            (Kind::Detour, "remove x -> y;add x -> p"),
+            (Kind::Detour, "remove x -> p;add x -> y"),
+            (Kind::Reach, "node c1 swallow"),
+            (Kind::Reach, "node c1 plain"),
+            (Kind::Rehash, "rehash y"),
+            (Kind::Reach, "node d silent"),
+            (Kind::Reach, "node d plain"),
+        ],
+    },
+    Scenario {
+        name: "wide16",
+        base: "s -> r1 -> a1..a16 -> x -> d\n",
+        steps: &[
+            (Kind::Loss, "remove r1 -> a16"),
+            (Kind::Addition, "add r1 -> a16"),
+            (Kind::Rehash, "rehash r1"),
+            (Kind::Reach, "node a7 swallow"),
+            (Kind::Reach, "node a7 plain"),
+        ],
+    },
+    Scenario {
+        name: "mesh4x4",
+        base: "s -> r1 -> a1..a4 -> b1..b4 -> x -> d\n",
+        steps: &[
+            (Kind::Loss, "remove a1 -> b4"),
+            (Kind::Addition, "add a1 -> b4"),
+            (Kind::Loss, "remove r1 -> a4"),
+            (Kind::Addition, "add r1 -> a4"),
+            (Kind::Rehash, "rehash r1"),
+            (Kind::Rehash, "rehash a2"),
+            (Kind::Reach, "node b2 swallow"),
+            (Kind::Reach, "node b2 plain"),
+        ],
+    },
+    Scenario {
+        name: "unequal",
+        base: "s -> r1\nr1 -> a1 -> x\nr1 -> b1 -> b2 -> x\nx -> y -> d\n",
+        steps: &[
+            (Kind::Detour, "remove r1 -> b1"),
+            (Kind::Detour, "add r1 -> b1"),
+            (Kind::Detour, "remove r1 -> a1"),
+            (Kind::Detour, "add r1 -> a1"),
+            (Kind::Rehash, "rehash r1"),
+        ],
+    },
+];
+
+/// What became of the changes of a kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Score {
+    changes: u32,
+    /// Told in the round after, within twenty rounds, ever; and told more than once or as something else as well.
+    at_once: u32,
+    soon: u32,
+    ever: u32,
+    twice: u32,
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { changes, at_once, soon, ever, twice } = self;
+        write!(f, "{changes} | {at_once} | {soon} | {} | {twice}", changes - ever)
+    }
+}
+
+impl Scenario {
+    fn run(&self, loss: f64, days: u32, seed: u32) -> BTreeMap<Kind, Score> {
+        let mut text = self.base.to_owned();
+        if loss > 0.0 {
+            text.push_str(&format!("\nnetwork loss={loss} burst=2 duplicate=0.01 reorder=0.05:5ms\n"));
+        }
+        let steps: Vec<(Kind, &str)> =
+            self.steps.iter().copied().cycle().take(self.steps.len() * days as usize).collect();
+        for (number, (_, change)) in (1..).zip(&steps) {
+            // Between two rounds.
+            let at = INTERVAL * SPACING * number - INTERVAL / 2;
+            for line in change.split(';') {
+                text.push_str(&format!("at {}s {line}\n", at.as_secs()));
+            }
+        }
+        let topology: Topology = text.parse().unwrap();
+        let mut watched = Watched::new(&topology, Strategy::MdaLite, seed);
+        // Past what the file sets up at its beginning.
+        watched.sleep(Duration::from_millis(2));
+        let mut before = TargetCounters::default();
+        for _ in 0..SPACING {
+            before = watched.round().counters;
+        }
+        if counts(&before) != (0, 0, 0, 0) {
+            println!("{} seed {seed}: alarms before any change: {:?}", self.name, counts(&before));
+        }
+        let mut scores: BTreeMap<Kind, Score> = BTreeMap::new();
+        for (number, (kind, change)) in steps.into_iter().enumerate() {
+            let mut told = None;
+            let mut snapshot: Option<Snapshot> = None;
+            for round in 1..=SPACING {
+                let now = watched.round();
+                if told.is_none() && is_told(kind, &before, &now.counters) {
+                    told = Some(round);
+                }
+                snapshot = Some(now);
+            }
+            let now = snapshot.unwrap();
+            let score = scores.entry(kind).or_default();
+            score.changes += 1;
+            score.at_once += u32::from(told == Some(1));
+            score.soon += u32::from(told.is_some_and(|round| round <= SOON));
+            score.ever += u32::from(told.is_some());
+            let wrong = told.is_some() && !is_told_once(kind, &before, &now.counters);
+            score.twice += u32::from(wrong);
+            if (wrong || told != Some(1)) && env::var("MONITOR_LOG").is_ok() {
+                println!("{} seed {seed} loss {loss} change {number} {change}: told {told:?}", self.name);
+                let since = now.changes.iter().rev().take(4).rev();
+                for change in since {
+                    println!("    {} {:?}", change.at, change);
+                }
+            }
+            before = now.counters;
+        }
+        scores
+    }
+}
+
+fn counts(counters: &TargetCounters) -> (u64, u64, u64, u64) {
+    (counters.path_changes, counters.flow_moves, counters.length_changes, counters.reachability_changes)
+}
+
+/// Whether all that has to be told of a change was, at least once.
+fn is_told(kind: Kind, before: &TargetCounters, now: &TargetCounters) -> bool {
+    let ((path, moves, length, reach), (old_path, old_moves, old_length, old_reach)) =
+        (counts(now), counts(before));
+    let expected = kind.expected();
+    path - old_path >= expected.0
+        && (moves > old_moves || !expected.1)
+        && length - old_length >= expected.2
+        && reach - old_reach >= expected.3
+}
+
+/// Whether nothing else was.
+fn is_told_once(kind: Kind, before: &TargetCounters, now: &TargetCounters) -> bool {
+    let ((path, moves, length, reach), (old_path, old_moves, old_length, old_reach)) =
+        (counts(now), counts(before));
+    let expected = kind.expected();
+    path - old_path == expected.0
+        && (moves > old_moves) == expected.1
+        && length - old_length == expected.2
+        && reach - old_reach == expected.3
+}
+
+#[test]
+#[ignore = "long: make accuracy"]
+fn changes() {
+    let number = |name: &str, default: u32| env::var(name).ok().map_or(default, |text| text.parse().unwrap());
+    if env::var("MONITOR_LOG").is_ok_and(|level| level == "2") {
+        tracing_subscriber::fmt().with_target(false).without_time().with_ansi(false).init();
+    }
+    let (days, seeds) = (number("MONITOR_DAYS", 2), number("MONITOR_SEEDS", 20));
+    let only = env::var("ACCURACY_ONLY").unwrap_or_default();
+    let wanted = |name: &str| only.is_empty() || only.split(',').any(|wanted| wanted == name);
+    let losses: Vec<f64> =
+        env::var("MONITOR_LOSS").map_or(vec![0.0, 0.02, 0.05], |text| vec![text.parse().unwrap()]);
+    println!("| network | loss | change | changes | at once | within 20 | missed | told twice |");
+    for scenario in SCENARIOS.iter().filter(|scenario| wanted(scenario.name)) {
+        for &loss in &losses {
+            let mut total: BTreeMap<Kind, Score> = BTreeMap::new();
+            let parts: Vec<BTreeMap<Kind, Score>> = thread::scope(|scope| {
+                let parts: Vec<_> = (0..2)
+                    .map(|part| {
+                        scope.spawn(move || {
+                            let seeds = (0..seeds).filter(move |seed| seed % 2 == part);
+                            seeds.map(|seed| scenario.run(loss, days, seed)).collect::<Vec<_>>()
+                        })
+                    })
+                    .collect();
+                parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
+            });
+            for (kind, score) in parts.into_iter().flatten() {
+                let sum = total.entry(kind).or_default();
+                sum.changes += score.changes;
+                sum.at_once += score.at_once;
+                sum.soon += score.soon;
+                sum.ever += score.ever;
+                sum.twice += score.twice;
+            }
+            for (kind, score) in total {
+                println!("| {} | {:.0} % | {kind:?} | {score} |", scenario.name, loss * 100.0);
+            }
+        }
+    }
+}
