@@ -107,10 +107,12 @@ fn reach(before: &Evidence, after: &Evidence, movers: &BTreeSet<FlowId>) -> (Vec
     let dead = before.flows().map(|(flow, _)| flow).filter(|&flow| before.is_out_of_reach(flow));
     let dead_ends: BTreeSet<(Option<Ttl>, Option<IpAddr>)> = dead.map(|flow| heard(before, flow)).collect();
     let flows = || before.flows().map(|(flow, _)| flow);
+    // Flows placed while the way was broken never came farther.
+    let was_reached = is_reached(before);
     let lost = flows().filter(|&flow| {
-        !before.is_out_of_reach(flow)
-            && after.is_out_of_reach(flow)
-            && !(movers.contains(&flow) && dead_ends.contains(&heard(after, flow)))
+        let is_news = is_alive(before, flow) && !movers.contains(&flow)
+            || was_reached && !dead_ends.contains(&heard(after, flow));
+        !before.is_out_of_reach(flow) && after.is_out_of_reach(flow) && is_news
     });
     let found = flows()
         .filter(|flow| before.is_out_of_reach(*flow) && is_alive(after, *flow) && !movers.contains(flow));
