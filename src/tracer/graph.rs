@@ -29,6 +29,17 @@ enum Key {
     Silent(NodeId),
 }
 
+/// What a missing answer stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Star {
+    /// Nothing yet.
+    Open,
+    /// As it seems a silent node, by which more is asked. It is no evidence of where that leads to.
+    Supposed,
+    /// A silent node.
+    Silent,
+}
+
 /// A node, and the flows seen at it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
@@ -120,15 +131,19 @@ impl Graph {
         self.branches
     }
 
-    /// Takes in what the evidence has on a flow. `believed` tells whether a star at a TTL stands for a silent node.
-    pub(super) fn update(&mut self, flow: FlowId, evidence: &Evidence, believed: impl Fn(Ttl) -> bool) {
-        let trail = self.trail(flow, evidence, believed);
+    /// Takes in what the evidence has on a flow. `star` tells what a missing answer at a TTL stands for.
+    pub(super) fn update(&mut self, flow: FlowId, evidence: &Evidence, star: impl Fn(Ttl) -> Star) {
+        let mut trail = self.trail(flow, evidence, &star);
         if self.trails.get(&flow) == Some(&trail) {
             return;
         }
-        let old = self.trails.insert(flow, trail.clone()).unwrap_or_default();
+        let old = self.trails.remove(&flow).unwrap_or_default();
         self.remove(flow, &old);
+        let astray: Vec<_> =
+            trail.keys().copied().filter(|&ttl| self.goes_astray(&trail, ttl, &star)).collect();
+        trail.retain(|ttl, _| !astray.contains(ttl));
         self.add(flow, &trail);
+        self.trails.insert(flow, trail.clone());
         if let (Some(end), Some((_, &last))) = (evidence.end(flow), trail.last_key_value())
             && trail.last_key_value().is_some_and(|(&ttl, _)| ttl <= end.ttl().get())
             && let Some(node) = self.nodes.get_mut(last.0)
@@ -141,7 +156,7 @@ impl Graph {
         &mut self,
         flow: FlowId,
         evidence: &Evidence,
-        believed: impl Fn(Ttl) -> bool,
+        star: impl Fn(Ttl) -> Star,
     ) -> BTreeMap<u8, NodeId> {
         let mut trail = BTreeMap::new();
         let Some(last) = evidence.last_node(flow) else { return trail };
@@ -158,7 +173,7 @@ impl Graph {
             let key = match (cell.address(), before) {
                 (Some(address), _) => Some(Key::Address(address)),
                 (None, _) if landed => destination.map(Key::Address),
-                (None, Some(before)) if cell.silent && believed(ttl) => Some(Key::Silent(before)),
+                (None, Some(before)) if star(ttl) != Star::Open => Some(Key::Silent(before)),
                 _ => None,
             };
             before = key.map(|key| self.name(ttl.get(), key));
@@ -170,6 +185,15 @@ impl Graph {
             }
         }
         trail
+    }
+
+    /// Whether a flow supposed to be at a silent node goes on to where nothing is known to lead from there: it is likelier that a reply
+    /// was lost.
+    fn goes_astray(&self, trail: &BTreeMap<u8, NodeId>, ttl: u8, star: impl Fn(Ttl) -> Star) -> bool {
+        let node =
+            trail.get(&ttl).and_then(|&id| self.node(id)).filter(|node| node.silent && !node.next.is_empty());
+        let (Some(node), Some(next)) = (node, trail.get(&(ttl + 1))) else { return false };
+        !node.next.contains_key(next) && Ttl::new(ttl).is_some_and(|ttl| star(ttl) == Star::Supposed)
     }
 
     fn name(&mut self, ttl: u8, key: Key) -> NodeId {
