@@ -18,7 +18,7 @@ use super::{
     Settings,
     budget::{Budget, count_of, hidden_second},
     ending::Ending,
-    graph::{Graph, NodeId, Star},
+    graph::{Graph, Named, NodeId, Star},
     policy::{Plan, Policy},
 };
 use crate::{
@@ -103,9 +103,10 @@ impl Discovery {
         else {
             return false;
         };
-        if plan.evidence.end(flow).is_some_and(|end| end.ttl() < ttl) || self.was_asked(flow, ttl.get()) {
+        if self.was_asked(flow, ttl.get()) || plan.evidence.end(flow).is_some_and(|end| end.ttl() < ttl) {
             return false;
         }
+        self.graph.asked_behind(flow, ttl.get() - 1);
         self.asked.entry(ttl.get()).or_default().insert(flow, self.questions);
         self.questions += 1;
         self.open.entry(ttl.get()).or_default().insert(flow);
@@ -165,7 +166,10 @@ impl Discovery {
             Some(cell) if cell.silent && !has(open, ttl) => Star::Silent,
             _ => Star::Open,
         };
-        self.graph.update(flow, evidence, star);
+        let asked = &self.asked;
+        let was_asked = |ttl: u8| asked.get(&ttl).is_some_and(|flows| flows.contains_key(&flow));
+        let place = self.place(flow).unwrap_or(usize::MAX);
+        self.graph.update(Named { flow, place }, evidence, star, was_asked);
         if self.budget.split(self.graph.branches()) {
             self.consider_all(plan);
         } else {
@@ -243,11 +247,15 @@ impl Discovery {
         let mut missing = 0_f64;
         let mut last = None;
         let total: usize = wants.iter().map(|&(id, _)| self.flows_at(id)).sum();
+        let mut under_way: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for id in self.under_way(ttl + 1).filter_map(|flow| self.graph.at(flow, ttl)) {
+            *under_way.entry(id).or_default() += 1;
+        }
         for &(id, wanted) in wants {
             let Some(node) = self.graph.node(id) else { continue };
-            let useless = node.flows.len().min(self.barren(id, ttl));
-            let places: BTreeSet<_> = node.flows.iter().filter_map(|flow| self.place(*flow)).collect();
-            last = last.max(places.into_iter().nth(wanted + useless - 1));
+            let useless =
+                node.flows.len().min(self.barren(id, ttl, under_way.get(&id).copied().unwrap_or(0)));
+            last = last.max(node.places.get(wanted + useless - 1).copied());
             let short = (wanted + useless).saturating_sub(node.flows.len());
             if self.may_widen(id, ttl, plan) {
                 missing = missing.max(per_share(short, node.flows.len(), wants.len(), total));
@@ -260,7 +268,7 @@ impl Discovery {
         let known: Vec<_> = wants
             .iter()
             .filter_map(|&(id, _)| self.graph.node(id))
-            .flat_map(|node| &node.flows)
+            .flat_map(|node| &node.unasked)
             .copied()
             .collect();
         for flow in known {
@@ -374,13 +382,14 @@ impl Discovery {
 
     /// Asks new flows at a hop, as far as those under way will not do.
     fn widen(&mut self, missing: f64, ttl: u8, plan: &mut Plan<'_>) {
-        let under_way: Vec<_> = self.under_way(ttl).collect();
-        if under_way.iter().any(|&flow| is_late(flow, ttl, plan)) {
-            // What stays silent there may be just what is missing: first see what it comes to.
+        let missing = count_of(missing, 10_000);
+        if missing == 0 || ttl < self.first {
             return;
         }
-        if ttl >= self.first {
-            self.ask_new(count_of(missing, 10_000).saturating_sub(under_way.len()), ttl, plan);
+        let under_way: Vec<_> = self.under_way(ttl).collect();
+        // What stays silent there may be just what is missing: first see what it comes to.
+        if !under_way.iter().any(|&flow| is_late(flow, ttl, plan)) {
+            self.ask_new(missing.saturating_sub(under_way.len()), ttl, plan);
         }
     }
 }

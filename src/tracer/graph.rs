@@ -40,11 +40,22 @@ pub(super) enum Star {
     Silent,
 }
 
+/// A flow and its place in the order of flows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named {
+    pub(super) flow: FlowId,
+    pub(super) place: usize,
+}
+
 /// A node, and the flows seen at it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     /// The flows that pass it.
     pub(super) flows: BTreeSet<FlowId>,
+    /// Those of them that were not asked one hop further.
+    pub(super) unasked: BTreeSet<FlowId>,
+    /// The places of all of them in the order of flows, the first first.
+    pub(super) places: Vec<usize>,
     /// The nodes that those of them went on to which are known one hop further, with their numbers.
     pub(super) next: BTreeMap<NodeId, u32>,
     /// The nodes that flows known here and one hop nearer came from, with their numbers.
@@ -131,24 +142,38 @@ impl Graph {
         self.branches
     }
 
-    /// Takes in what the evidence has on a flow. `star` tells what a missing answer at a TTL stands for.
-    pub(super) fn update(&mut self, flow: FlowId, evidence: &Evidence, star: impl Fn(Ttl) -> Star) {
+    /// Takes in what the evidence has on a flow, and where it was asked. `star` tells what a missing answer at a TTL stands for.
+    pub(super) fn update(
+        &mut self,
+        flow: Named,
+        evidence: &Evidence,
+        star: impl Fn(Ttl) -> Star,
+        was_asked: impl Fn(u8) -> bool,
+    ) {
+        let Named { flow, place } = flow;
         let mut trail = self.trail(flow, evidence, &star);
         if self.trails.get(&flow) == Some(&trail) {
             return;
         }
         let old = self.trails.remove(&flow).unwrap_or_default();
-        self.remove(flow, &old);
+        self.remove(flow, place, &old);
         let astray: Vec<_> =
             trail.keys().copied().filter(|&ttl| self.goes_astray(&trail, ttl, &star)).collect();
         trail.retain(|ttl, _| !astray.contains(ttl));
-        self.add(flow, &trail);
+        self.add(flow, place, &trail, was_asked);
         self.trails.insert(flow, trail.clone());
         if let (Some(end), Some((_, &last))) = (evidence.end(flow), trail.last_key_value())
             && trail.last_key_value().is_some_and(|(&ttl, _)| ttl <= end.ttl().get())
             && let Some(node) = self.nodes.get_mut(last.0)
         {
             node.terminal = true;
+        }
+    }
+
+    /// Notes that a flow is asked one hop behind a TTL.
+    pub(super) fn asked_behind(&mut self, flow: FlowId, ttl: u8) {
+        if let Some(node) = self.at(flow, ttl).and_then(|id| self.nodes.get_mut(id.0)) {
+            node.unasked.remove(&flow);
         }
     }
 
@@ -206,7 +231,7 @@ impl Graph {
         id
     }
 
-    fn remove(&mut self, flow: FlowId, trail: &BTreeMap<u8, NodeId>) {
+    fn remove(&mut self, flow: FlowId, place: usize, trail: &BTreeMap<u8, NodeId>) {
         for (from, to) in self.steps(trail) {
             let Some(node) = self.nodes.get_mut(from.0) else { continue };
             let many = node.next.len() > 1;
@@ -219,6 +244,10 @@ impl Graph {
         for (&ttl, &id) in trail {
             if let Some(node) = self.nodes.get_mut(id.0) {
                 node.flows.remove(&flow);
+                node.unasked.remove(&flow);
+                if let Ok(at) = node.places.binary_search(&place) {
+                    node.places.remove(at);
+                }
                 if node.flows.is_empty()
                     && let Some(layer) = self.layers.get_mut(&ttl)
                 {
@@ -228,10 +257,22 @@ impl Graph {
         }
     }
 
-    fn add(&mut self, flow: FlowId, trail: &BTreeMap<u8, NodeId>) {
+    fn add(
+        &mut self,
+        flow: FlowId,
+        place: usize,
+        trail: &BTreeMap<u8, NodeId>,
+        was_asked: impl Fn(u8) -> bool,
+    ) {
         for (&ttl, &id) in trail {
             if let Some(node) = self.nodes.get_mut(id.0) {
                 node.flows.insert(flow);
+                if !was_asked(ttl + 1) {
+                    node.unasked.insert(flow);
+                }
+                if let Err(at) = node.places.binary_search(&place) {
+                    node.places.insert(at, place);
+                }
                 self.layers.entry(ttl).or_default().insert(id);
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Reads the graph and the books of what was asked; orders nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Discovery, Style, is_late};
 use crate::{
@@ -40,8 +40,13 @@ impl Discovery {
     /// silent flows count: silence is then all there is to find.
     pub(super) fn served(&self, id: NodeId, ttl: u8) -> usize {
         let Some(node) = self.graph.node(id) else { return 0 };
+        self.served_with(id, ttl, self.under_way(ttl + 1).filter(|flow| node.flows.contains(flow)).count())
+    }
+
+    /// The same, where so many of its flows are under way behind it.
+    fn served_with(&self, id: NodeId, ttl: u8, under_way: usize) -> usize {
+        let Some(node) = self.graph.node(id) else { return 0 };
         let answered = self.graph.answered(id);
-        let under_way = self.under_way(ttl + 1).filter(|flow| node.flows.contains(flow)).count();
         if answered > 0 {
             return answered + under_way;
         }
@@ -58,30 +63,28 @@ impl Discovery {
     /// Flows asked behind a node that say nothing about its successors: those that stayed silent although others were answered.
     pub(super) fn useless(&self, id: NodeId, ttl: u8, plan: &Plan<'_>) -> usize {
         let Some(asked) = self.asked.get(&ttl) else { return 0 };
-        let elsewhere = asked.keys().filter(|&&flow| {
-            ttl > self.first && self.graph.at(flow, ttl - 1).is_some_and(|at| at != id)
-                || plan.evidence.end(flow).is_some_and(|end| end.ttl().get() < ttl)
-        });
-        let answered =
-            self.graph.layer(ttl).any(|next| self.graph.node(next).is_some_and(|next| !next.silent));
-        if !answered {
-            return elsewhere.count();
-        }
+        let mut nodes = self.graph.layer(ttl).filter_map(|id| self.graph.node(id));
+        let answered = nodes.any(|node| !node.silent);
         let held = Ttl::new(ttl).is_some_and(|ttl| plan.is_held(ttl));
-        let silent = asked.keys().filter(|&&flow| {
+        let useless = asked.keys().filter(|&&flow| {
             let here = self.graph.at(flow, ttl).and_then(|at| self.graph.node(at));
+            if here.is_some_and(|node| !node.silent) {
+                return false;
+            }
             // One that had to be repeated is as good as silent: what it would have told is asked of another meanwhile.
             let waited = self.is_open(flow, ttl) && (held || here.is_none() && !is_late(flow, ttl, plan));
-            !waited && here.is_none_or(|node| node.silent)
+            answered && !waited
+                || ttl > self.first && self.graph.at(flow, ttl - 1).is_some_and(|at| at != id)
+                || plan.evidence.end(flow).is_some_and(|end| end.ttl().get() < ttl)
         });
-        elsewhere.collect::<BTreeSet<_>>().union(&silent.collect()).count()
+        useless.count()
     }
 
-    /// Flows of a node that were silent behind it while others were answered.
-    pub(super) fn barren(&self, id: NodeId, ttl: u8) -> usize {
+    /// Flows of a node that were silent behind it while others were answered; `under_way` of them are not settled yet.
+    pub(super) fn barren(&self, id: NodeId, ttl: u8, under_way: usize) -> usize {
         let Some(node) = self.graph.node(id) else { return 0 };
-        let asked = node.flows.iter().filter(|&&flow| self.was_asked(flow, ttl + 1)).count();
-        asked.saturating_sub(self.served(id, ttl))
+        let asked = node.flows.len() - node.unasked.len();
+        asked.saturating_sub(self.served_with(id, ttl, under_way))
     }
 
     /// A silent node that one flow shows may be none, and so may one at a hop that limits its answers: no search for more of them. Nor
