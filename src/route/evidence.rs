@@ -135,10 +135,11 @@ impl Evidence {
         (short.collect(), Count::total(nodes).is_short(loss))
     }
 
-    /// Share of packets of answered flows at a hop that stayed unanswered, 0 to 1.
+    /// Share of packets of answered flows at a hop that stayed unanswered, 0 to 1; 0 where so few did that it is no trait of the hop.
     #[must_use]
     pub fn loss(&self, ttl: Ttl) -> f64 {
-        self.counts.get(&ttl).map_or(0.0, |nodes| Count::total(nodes).loss())
+        let total = self.counts.get(&ttl).map(Count::total);
+        total.filter(|total| total.missed >= Count::TELLING).map_or(0.0, Count::loss)
     }
 
     /// Flows answered at a hop, at most `most`, of as many nodes as possible.
@@ -290,6 +291,8 @@ struct Count {
 impl Count {
     /// Packets from which on a hop tells how much is lost on the way.
     const ENOUGH: u32 = 6;
+    /// Packets given up from which on a hop is said to lose some of its own.
+    const TELLING: u32 = 3;
     /// Loss assumed where no hop tells.
     const LOSS: f64 = 0.1;
 

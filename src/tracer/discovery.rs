@@ -11,6 +11,7 @@
 
 mod judge;
 mod recall;
+mod silence;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use super::{
     Settings,
     budget::{Budget, count_of, hidden_second},
     ending::Ending,
-    graph::{Graph, NodeId},
+    graph::{Graph, Named, NodeId, Star},
     policy::{Plan, Policy},
 };
 use crate::{
@@ -53,13 +54,16 @@ pub(super) struct Discovery {
     /// The flows drawn so far, in their order, and the place of each.
     flows: Vec<FlowId>,
     places: BTreeMap<FlowId, usize>,
-    /// Flows asked at each TTL, and those of them without an answer or a final silence yet.
-    asked: BTreeMap<u8, BTreeSet<FlowId>>,
+    /// Flows asked at each TTL, numbered in the order of asking, and those of them without an answer or a final silence yet.
+    asked: BTreeMap<u8, BTreeMap<FlowId, u32>>,
     open: BTreeMap<u8, BTreeSet<FlowId>>,
+    /// Those open that are supposed to be silent: what that would make necessary is asked before it is certain.
+    supposed: BTreeMap<u8, BTreeSet<FlowId>>,
     /// Where in the order of flows each TTL looks for its next new one.
     next: BTreeMap<u8, usize>,
     /// TTLs at which one flow was asked repeatedly.
     repeated: BTreeSet<u8>,
+    questions: u32,
     answers: u32,
     lost: u32,
 }
@@ -75,8 +79,10 @@ impl Discovery {
             places: BTreeMap::new(),
             asked: BTreeMap::new(),
             open: BTreeMap::new(),
+            supposed: BTreeMap::new(),
             next: BTreeMap::new(),
             repeated: BTreeSet::new(),
+            questions: 0,
             answers: 0,
             lost: 0,
         }
@@ -98,27 +104,36 @@ impl Discovery {
         else {
             return false;
         };
-        if plan.evidence.end(flow).is_some_and(|end| end.ttl() < ttl)
-            || !self.asked.entry(ttl.get()).or_default().insert(flow)
-        {
+        if self.was_asked(flow, ttl.get()) || plan.evidence.end(flow).is_some_and(|end| end.ttl() < ttl) {
             return false;
         }
+        self.graph.asked_behind(flow, ttl.get() - 1);
+        self.asked.entry(ttl.get()).or_default().insert(flow, self.questions);
+        self.questions += 1;
         self.open.entry(ttl.get()).or_default().insert(flow);
         plan.ask(flow, ttl);
         true
     }
 
     fn was_asked(&self, flow: FlowId, ttl: u8) -> bool {
-        self.asked.get(&ttl).is_some_and(|flows| flows.contains(&flow))
+        self.asked.get(&ttl).is_some_and(|flows| flows.contains_key(&flow))
     }
 
     fn is_open(&self, flow: FlowId, ttl: u8) -> bool {
         self.open.get(&ttl).is_some_and(|flows| flows.contains(&flow))
     }
 
+    /// The flows open at a TTL of which it is not even supposed where they are there.
+    fn under_way(&self, ttl: u8) -> impl Iterator<Item = FlowId> {
+        let open = self.open.get(&ttl).into_iter().flatten().copied();
+        open.filter(move |&flow| self.graph.at(flow, ttl).is_none())
+    }
+
     fn close(&mut self, flow: FlowId, ttl: u8) {
-        if let Some(open) = self.open.get_mut(&ttl) {
-            open.remove(&flow);
+        for books in [&mut self.open, &mut self.supposed] {
+            if let Some(flows) = books.get_mut(&ttl) {
+                flows.remove(&flow);
+            }
         }
     }
 
@@ -141,32 +156,9 @@ impl Discovery {
         }
     }
 
-    /// Gives a missing answer its place: a silent node is known by the nodes before and behind it. Where the flow is not heard
-    /// of from there on, a few flows of the same node look farther: is it the hop that is silent, or does the way end?
-    fn look_around(&mut self, flow: FlowId, ttl: u8, plan: &mut Plan<'_>) {
-        self.ask(flow, ttl - 1, plan);
-        if ttl < self.graph.farthest() {
-            self.ask(flow, ttl + 1, plan);
-        }
-        let heard = plan.evidence.last_answer(flow).map_or(self.first - 1, Ttl::get);
-        if heard + 1 != ttl || plan.evidence.end(flow).is_some() {
-            return;
-        }
-        let at = self.graph.at(flow, heard);
-        let farther = self.asked.get(&ttl.saturating_add(1)).into_iter().flatten();
-        let looking = farther.filter(|&&other| {
-            other != flow && self.graph.at(other, heard) == at && self.graph.at(other, ttl).is_none()
-        });
-        if looking.count() < SCOUTS {
-            self.look_ahead(flow, plan.settings.gap_limit, plan);
-        }
-    }
-
     /// Takes in what the evidence has on a flow, and asks what that makes necessary.
     fn digest(&mut self, flow: FlowId, ttl: u8, plan: &mut Plan<'_>) {
-        let open = &self.open;
-        let believed = |ttl: Ttl| !open.get(&ttl.get()).is_some_and(|flows| flows.contains(&flow));
-        self.graph.update(flow, plan.evidence, believed);
+        self.update(flow, plan);
         if self.budget.split(self.graph.branches()) {
             self.consider_all(plan);
         } else {
@@ -174,6 +166,23 @@ impl Discovery {
                 self.consider(hop, plan);
             }
         }
+    }
+
+    /// Gives a flow its place in the graph.
+    fn update(&mut self, flow: FlowId, plan: &Plan<'_>) {
+        let (open, supposed, evidence) = (&self.open, &self.supposed, plan.evidence);
+        let has = |books: &BTreeMap<u8, BTreeSet<FlowId>>, ttl: Ttl| {
+            books.get(&ttl.get()).is_some_and(|flows| flows.contains(&flow))
+        };
+        let star = |ttl: Ttl| match evidence.cell(flow, ttl) {
+            _ if has(supposed, ttl) => Star::Supposed,
+            Some(cell) if cell.is_silent() && !has(open, ttl) => Star::Silent,
+            _ => Star::Open,
+        };
+        let asked = &self.asked;
+        let was_asked = |ttl: u8| asked.get(&ttl).is_some_and(|flows| flows.contains_key(&flow));
+        let place = self.place(flow).unwrap_or(usize::MAX);
+        self.graph.update(Named { flow, place }, evidence, star, was_asked);
     }
 
     fn consider_all(&mut self, plan: &mut Plan<'_>) {
@@ -230,9 +239,13 @@ impl Discovery {
     /// Behind a hop with one node: any flow passes it, so that new ones are asked behind it alone.
     fn ask_behind_single(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
         let Some(&(id, wanted)) = wants.first() else { return };
-        let asked = self.asked.get(&(ttl + 1)).map_or(0, BTreeSet::len);
+        let asked = self.asked.get(&(ttl + 1)).map_or(0, BTreeMap::len);
         let useless = self.useless(id, ttl + 1, plan);
-        self.ask_new(wanted.saturating_sub(asked.saturating_sub(useless)), ttl + 1, plan);
+        let missing = wanted.saturating_sub(asked.saturating_sub(useless));
+        // Of those asked now as many will be useless again, if it was not by chance.
+        let vain =
+            if useless > 1 { (missing * useless).div_ceil(asked.saturating_sub(useless).max(1)) } else { 0 };
+        self.ask_new(missing + vain, ttl + 1, plan);
     }
 
     /// `mda`: the flows known at a hop are followed in their order, as far as the neediest node wants.
@@ -240,11 +253,15 @@ impl Discovery {
         let mut missing = 0_f64;
         let mut last = None;
         let total: usize = wants.iter().map(|&(id, _)| self.flows_at(id)).sum();
+        let mut under_way: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for id in self.under_way(ttl + 1).filter_map(|flow| self.graph.at(flow, ttl)) {
+            *under_way.entry(id).or_default() += 1;
+        }
         for &(id, wanted) in wants {
             let Some(node) = self.graph.node(id) else { continue };
-            let useless = node.flows.len().min(self.barren(id, ttl));
-            let places: BTreeSet<_> = node.flows.iter().filter_map(|flow| self.place(*flow)).collect();
-            last = last.max(places.into_iter().nth(wanted + useless - 1));
+            let useless =
+                node.flows.len().min(self.barren(id, ttl, under_way.get(&id).copied().unwrap_or(0)));
+            last = last.max(node.places.get(wanted + useless - 1).copied());
             let short = (wanted + useless).saturating_sub(node.flows.len());
             if self.may_widen(id, ttl, plan) {
                 missing = missing.max(per_share(short, node.flows.len(), wants.len(), total));
@@ -257,7 +274,7 @@ impl Discovery {
         let known: Vec<_> = wants
             .iter()
             .filter_map(|&(id, _)| self.graph.node(id))
-            .flat_map(|node| &node.flows)
+            .flat_map(|node| &node.unasked)
             .copied()
             .collect();
         for flow in known {
@@ -301,8 +318,10 @@ impl Discovery {
                 return missing;
             }
         }
-        // What is known at the hop is used up: half a flow more for each node.
-        missing.max(f64::from(count) / 2.0)
+        // What is known at the hop is used up: half a flow more for each node; where it may take long to see that a flow came to a silent
+        // one, more of them at once.
+        let silent = nodes.iter().filter_map(|&id| self.graph.node(id)).any(|node| node.silent);
+        missing.max(f64::from(count) * if silent { 1.5 } else { 0.5 })
     }
 
     /// Asks flows of a node behind it until this many are known or under way. Returns how many it has not got.
@@ -372,13 +391,14 @@ impl Discovery {
 
     /// Asks new flows at a hop, as far as those under way will not do.
     fn widen(&mut self, missing: f64, ttl: u8, plan: &mut Plan<'_>) {
-        let under_way = self.open.get(&ttl).map_or(0, BTreeSet::len);
-        if self.open.get(&ttl).into_iter().flatten().any(|&flow| is_late(flow, ttl, plan)) {
-            // What stays silent there may be just what is missing: first see what it comes to.
+        let missing = count_of(missing, 10_000);
+        if missing == 0 || ttl < self.first {
             return;
         }
-        if ttl >= self.first {
-            self.ask_new(count_of(missing, 10_000).saturating_sub(under_way), ttl, plan);
+        let under_way: Vec<_> = self.under_way(ttl).collect();
+        // What stays silent there may be just what is missing: first see what it comes to.
+        if !under_way.iter().any(|&flow| is_late(flow, ttl, plan)) {
+            self.ask_new(missing.saturating_sub(under_way.len()), ttl, plan);
         }
     }
 }
@@ -424,6 +444,7 @@ impl Policy for Discovery {
             self.look_ahead(flow, plan.settings.gap_limit, plan);
         }
         self.digest(flow, ttl.get(), plan);
+        self.suppose_overtaken(flow, ttl, plan);
     }
 
     fn on_retry(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
@@ -436,7 +457,7 @@ impl Policy for Discovery {
             }
         }
         let sent = plan.evidence.cell(flow, ttl).map_or(0, |cell| cell.sent);
-        let more = self.patience(flow, ttl, plan).saturating_sub(plan.settings.attempts.into());
+        let more = self.attempts(flow, ttl, plan).saturating_sub(plan.settings.attempts.into());
         if sent == 1 && more > 0 && plan.evidence.is_answered(ttl) {
             plan.insist(flow, ttl, u8::try_from(more).unwrap_or(u8::MAX));
         }
@@ -444,6 +465,11 @@ impl Policy for Discovery {
             return;
         }
         self.look_around(flow, ttl.get(), plan);
+        if sent > 1 && self.is_open(flow, ttl.get()) && plan.evidence.is_answered(ttl) {
+            self.suppose(flow, ttl.get(), plan);
+            self.hasten(flow, ttl, plan);
+            return;
+        }
         // Whoever waits for this answer may ask for another meanwhile.
         self.consider(ttl.get() - 1, plan);
     }
@@ -460,6 +486,9 @@ impl Policy for Discovery {
         self.close(flow, ttl.get());
         self.look_around(flow, ttl.get(), plan);
         self.digest(flow, ttl.get(), plan);
+        for &other in self.supposed.get(&ttl.get()).into_iter().flatten() {
+            self.hasten(other, ttl, plan);
+        }
     }
 
     fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending {

@@ -29,11 +29,33 @@ enum Key {
     Silent(NodeId),
 }
 
+/// What a missing answer stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Star {
+    /// Nothing yet.
+    Open,
+    /// As it seems a silent node, by which more is asked. It is no evidence of where that leads to.
+    Supposed,
+    /// A silent node.
+    Silent,
+}
+
+/// A flow and its place in the order of flows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named {
+    pub(super) flow: FlowId,
+    pub(super) place: usize,
+}
+
 /// A node, and the flows seen at it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     /// The flows that pass it.
     pub(super) flows: BTreeSet<FlowId>,
+    /// Those of them that were not asked one hop further.
+    pub(super) unasked: BTreeSet<FlowId>,
+    /// The places of all of them in the order of flows, the first first.
+    pub(super) places: Vec<usize>,
     /// The nodes that those of them went on to which are known one hop further, with their numbers.
     pub(super) next: BTreeMap<NodeId, u32>,
     /// The nodes that flows known here and one hop nearer came from, with their numbers.
@@ -120,15 +142,26 @@ impl Graph {
         self.branches
     }
 
-    /// Takes in what the evidence has on a flow. `believed` tells whether a star at a TTL stands for a silent node.
-    pub(super) fn update(&mut self, flow: FlowId, evidence: &Evidence, believed: impl Fn(Ttl) -> bool) {
-        let trail = self.trail(flow, evidence, believed);
+    /// Takes in what the evidence has on a flow, and where it was asked. `star` tells what a missing answer at a TTL stands for.
+    pub(super) fn update(
+        &mut self,
+        flow: Named,
+        evidence: &Evidence,
+        star: impl Fn(Ttl) -> Star,
+        was_asked: impl Fn(u8) -> bool,
+    ) {
+        let Named { flow, place } = flow;
+        let mut trail = self.trail(flow, evidence, &star);
         if self.trails.get(&flow) == Some(&trail) {
             return;
         }
-        let old = self.trails.insert(flow, trail.clone()).unwrap_or_default();
-        self.remove(flow, &old);
-        self.add(flow, &trail);
+        let old = self.trails.remove(&flow).unwrap_or_default();
+        self.remove(flow, place, &old);
+        let astray: Vec<_> =
+            trail.keys().copied().filter(|&ttl| self.goes_astray(&trail, ttl, &star)).collect();
+        trail.retain(|ttl, _| !astray.contains(ttl));
+        self.add(flow, place, &trail, was_asked);
+        self.trails.insert(flow, trail.clone());
         if let (Some(end), Some((_, &last))) = (evidence.end(flow), trail.last_key_value())
             && trail.last_key_value().is_some_and(|(&ttl, _)| ttl <= end.ttl().get())
             && let Some(node) = self.nodes.get_mut(last.0)
@@ -137,11 +170,18 @@ impl Graph {
         }
     }
 
+    /// Notes that a flow is asked one hop behind a TTL.
+    pub(super) fn asked_behind(&mut self, flow: FlowId, ttl: u8) {
+        if let Some(node) = self.at(flow, ttl).and_then(|id| self.nodes.get_mut(id.0)) {
+            node.unasked.remove(&flow);
+        }
+    }
+
     fn trail(
         &mut self,
         flow: FlowId,
         evidence: &Evidence,
-        believed: impl Fn(Ttl) -> bool,
+        star: impl Fn(Ttl) -> Star,
     ) -> BTreeMap<u8, NodeId> {
         let mut trail = BTreeMap::new();
         let Some(last) = evidence.last_node(flow) else { return trail };
@@ -158,7 +198,7 @@ impl Graph {
             let key = match (cell.address(), before) {
                 (Some(address), _) => Some(Key::Address(address)),
                 (None, _) if landed => destination.map(Key::Address),
-                (None, Some(before)) if cell.is_silent() && believed(ttl) => Some(Key::Silent(before)),
+                (None, Some(before)) if star(ttl) != Star::Open => Some(Key::Silent(before)),
                 _ => None,
             };
             before = key.map(|key| self.name(ttl.get(), key));
@@ -172,6 +212,15 @@ impl Graph {
         trail
     }
 
+    /// Whether a flow supposed to be at a silent node goes on to where nothing is known to lead from there: it is likelier that a reply
+    /// was lost.
+    fn goes_astray(&self, trail: &BTreeMap<u8, NodeId>, ttl: u8, star: impl Fn(Ttl) -> Star) -> bool {
+        let node =
+            trail.get(&ttl).and_then(|&id| self.node(id)).filter(|node| node.silent && !node.next.is_empty());
+        let (Some(node), Some(next)) = (node, trail.get(&(ttl + 1))) else { return false };
+        !node.next.contains_key(next) && Ttl::new(ttl).is_some_and(|ttl| star(ttl) == Star::Supposed)
+    }
+
     fn name(&mut self, ttl: u8, key: Key) -> NodeId {
         if let Some(&id) = self.names.get(&(ttl, key)) {
             return id;
@@ -182,7 +231,7 @@ impl Graph {
         id
     }
 
-    fn remove(&mut self, flow: FlowId, trail: &BTreeMap<u8, NodeId>) {
+    fn remove(&mut self, flow: FlowId, place: usize, trail: &BTreeMap<u8, NodeId>) {
         for (from, to) in self.steps(trail) {
             let Some(node) = self.nodes.get_mut(from.0) else { continue };
             let many = node.next.len() > 1;
@@ -195,6 +244,10 @@ impl Graph {
         for (&ttl, &id) in trail {
             if let Some(node) = self.nodes.get_mut(id.0) {
                 node.flows.remove(&flow);
+                node.unasked.remove(&flow);
+                if let Ok(at) = node.places.binary_search(&place) {
+                    node.places.remove(at);
+                }
                 if node.flows.is_empty()
                     && let Some(layer) = self.layers.get_mut(&ttl)
                 {
@@ -204,10 +257,22 @@ impl Graph {
         }
     }
 
-    fn add(&mut self, flow: FlowId, trail: &BTreeMap<u8, NodeId>) {
+    fn add(
+        &mut self,
+        flow: FlowId,
+        place: usize,
+        trail: &BTreeMap<u8, NodeId>,
+        was_asked: impl Fn(u8) -> bool,
+    ) {
         for (&ttl, &id) in trail {
             if let Some(node) = self.nodes.get_mut(id.0) {
                 node.flows.insert(flow);
+                if !was_asked(ttl + 1) {
+                    node.unasked.insert(flow);
+                }
+                if let Err(at) = node.places.binary_search(&place) {
+                    node.places.insert(at, place);
+                }
                 self.layers.entry(ttl).or_default().insert(id);
             }
         }

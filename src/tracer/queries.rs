@@ -27,6 +27,8 @@ pub(super) struct Query {
     attempts_left: u8,
     /// Whether the same was asked before: then the least patience was had already.
     repeats: bool,
+    /// Whether others had the least patience for it.
+    hastened: bool,
     until: Until,
     first_sent: Option<Time>,
     last_sent: Time,
@@ -129,6 +131,7 @@ impl Queries {
             state: State::Queued,
             attempts_left: attempts.max(1),
             repeats: self.knows(flow, ttl),
+            hastened: false,
             until,
             first_sent: None,
             last_sent: Time::ZERO,
@@ -158,6 +161,24 @@ impl Queries {
         match live.max().and_then(|id| self.get_mut(id)) {
             Some(query) => query.attempts_left = query.attempts_left.saturating_add(attempts),
             None => self.ask(flow, ttl, attempts, Until::Answered),
+        }
+    }
+
+    /// Asks a flow at a TTL at most this many times more, and waits no longer for it than answers take: whether something silent is
+    /// there is known from others.
+    pub(super) fn hasten(&mut self, flow: FlowId, ttl: Ttl, attempts: u8) {
+        for id in self.by_cell.get(&(flow, ttl)).cloned().unwrap_or_default() {
+            let Some(query) = self.get_mut(id).filter(|query| query.until == Until::Answered) else {
+                continue;
+            };
+            query.hastened = true;
+            query.attempts_left = query.attempts_left.min(attempts);
+            let (over, last_sent) = (query.attempts_left == 0, query.last_sent);
+            if over && matches!(query.state, State::Waiting(_)) {
+                // It is judged anew at once.
+                self.unschedule(id);
+                self.wait_until(id, last_sent);
+            }
         }
     }
 
@@ -378,11 +399,12 @@ impl Query {
     }
 
     /// When waiting is over: `patience.retry` behind the last attempt and `patience.verdict` behind the first, but
-    /// never more than `timeout` behind the last.
+    /// never more than `timeout` behind the last. Half a retry, which is more than the slowest answer took, where it was hastened.
     pub(super) fn verdict_at(&self, patience: Patience, timeout: Duration) -> Time {
         let first = self.first_sent.unwrap_or(self.last_sent);
-        let least = if self.repeats { Duration::ZERO } else { patience.verdict };
-        let adaptive = (self.last_sent + patience.retry).max(first + least);
+        let least = if self.repeats || self.hastened { Duration::ZERO } else { patience.verdict };
+        let last = if self.hastened { patience.retry / 2 } else { patience.retry };
+        let adaptive = (self.last_sent + last).max(first + least);
         adaptive.min(self.last_sent + timeout)
     }
 

@@ -189,6 +189,27 @@ fn a_silent_router_holds_up_nothing() {
     assert!(trace.duration < Duration::from_secs(1), "{:?}", trace.duration);
 }
 
+/// Three silent routers beside answering ones on a route that takes 0.2 s without them. Certainty of the first takes most of a second,
+/// and that of the others has to come with it.
+#[test]
+fn silent_siblings_are_certain_within_a_second() {
+    const RUNS: u32 = 40;
+    let topology = file("twelve-silent");
+    let module = Module { strategy: Strategy::MdaLite, ..Module::default() };
+    let mut durations = Vec::new();
+    for seed in 0..u64::from(RUNS) {
+        let family = if seed.is_multiple_of(2) { Family::V4 } else { Family::V6 };
+        let mut bench = bench(&topology, family, seed);
+        let truth = bench.network().truth(Time::ZERO);
+        let trace = bench.trace(Protocol::Udp, request::settings(&module, seed, None)).unwrap();
+        assert_eq!(Seen::by(&trace), Seen::of(&truth), "seed {seed}");
+        durations.push(trace.duration);
+    }
+    let mean = durations.iter().sum::<Duration>() / RUNS;
+    assert!(mean < Duration::from_secs(1), "{mean:?} on average");
+    assert!(durations.iter().all(|duration| *duration < Duration::from_millis(1500)), "{durations:?}");
+}
+
 #[test]
 fn a_slow_hop_is_not_called_silent() {
     // A hop of 600 ms behind one of 10 ms, both as a slow control plane and as a long link.

@@ -167,6 +167,7 @@ fn truth_of_every_topology() {
         ("three-diamonds", 15, 20, 0, 24, 9, 9),
         ("three-targets", 15, 17, 0, 4, 6, 6),
         ("twelve", 19, 22, 0, 8, 12, 12),
+        ("twelve-silent", 19, 22, 3, 8, 12, 12),
         ("unequal", 10, 9, 0, 2, 5, 6),
         ("silent", 7, 9, 1, 4, 4, 4),
         ("silent-hops", 12, 14, 4, 6, 7, 7),

@@ -1,27 +1,15 @@
-//! What a discovery judges by: how many flows a node wants, how many serve it, what a missing answer is worth.
+//! What a discovery judges by: how many flows a node wants, how many serve it, what that promises.
 //!
 //! Reads the graph and the books of what was asked; orders nothing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{Discovery, Style, is_late};
 use crate::{
-    flow::FlowId,
     probe::Ttl,
     route::miss_probability,
-    tracer::{
-        budget::{count_of, flows_for_unequal},
-        graph::NodeId,
-        policy::Plan,
-    },
+    tracer::{budget::flows_for_unequal, graph::NodeId, policy::Plan},
 };
-
-/// Smallest loss assumed, so that a quiet start is not taken for certainty.
-const LOSS_MIN: f64 = 0.02;
-/// Chance, over a whole trace, of taking lost replies for a silent node.
-const FALSE_SILENCE: f64 = 1e-3;
-/// Most packets for one flow at one TTL: at a loss of one half, one in four thousand stays unanswered.
-const SENT_MAX: u32 = 12;
 
 impl Discovery {
     /// Flows wanted through a node, known at it and at the hop behind it.
@@ -52,9 +40,13 @@ impl Discovery {
     /// silent flows count: silence is then all there is to find.
     pub(super) fn served(&self, id: NodeId, ttl: u8) -> usize {
         let Some(node) = self.graph.node(id) else { return 0 };
+        self.served_with(id, ttl, self.under_way(ttl + 1).filter(|flow| node.flows.contains(flow)).count())
+    }
+
+    /// The same, where so many of its flows are under way behind it.
+    fn served_with(&self, id: NodeId, ttl: u8, under_way: usize) -> usize {
+        let Some(node) = self.graph.node(id) else { return 0 };
         let answered = self.graph.answered(id);
-        let under_way =
-            self.open.get(&(ttl + 1)).into_iter().flatten().filter(|flow| node.flows.contains(flow)).count();
         if answered > 0 {
             return answered + under_way;
         }
@@ -71,49 +63,36 @@ impl Discovery {
     /// Flows asked behind a node that say nothing about its successors: those that stayed silent although others were answered.
     pub(super) fn useless(&self, id: NodeId, ttl: u8, plan: &Plan<'_>) -> usize {
         let Some(asked) = self.asked.get(&ttl) else { return 0 };
-        let elsewhere = asked.iter().filter(|&&flow| {
-            ttl > self.first && self.graph.at(flow, ttl - 1).is_some_and(|at| at != id)
+        let mut nodes = self.graph.layer(ttl).filter_map(|id| self.graph.node(id));
+        let answered = nodes.any(|node| !node.silent);
+        let held = Ttl::new(ttl).is_some_and(|ttl| plan.is_held(ttl));
+        let useless = asked.keys().filter(|&&flow| {
+            let here = self.graph.at(flow, ttl).and_then(|at| self.graph.node(at));
+            if here.is_some_and(|node| !node.silent) {
+                return false;
+            }
+            // One that had to be repeated is as good as silent: what it would have told is asked of another meanwhile.
+            let waited = self.is_open(flow, ttl) && (held || here.is_none() && !is_late(flow, ttl, plan));
+            answered && !waited
+                || ttl > self.first && self.graph.at(flow, ttl - 1).is_some_and(|at| at != id)
                 || plan.evidence.end(flow).is_some_and(|end| end.ttl().get() < ttl)
         });
-        let answered =
-            self.graph.layer(ttl).any(|next| self.graph.node(next).is_some_and(|next| !next.silent));
-        if !answered {
-            return elsewhere.count();
-        }
-        let held = Ttl::new(ttl).is_some_and(|ttl| plan.is_held(ttl));
-        let silent = asked.iter().filter(|&&flow| {
-            let here = self.graph.at(flow, ttl).and_then(|at| self.graph.node(at));
-            // One that had to be repeated is as good as silent: what it would have told is asked of another meanwhile.
-            let waited = self.is_open(flow, ttl) && (held || !is_late(flow, ttl, plan));
-            !waited && here.is_none_or(|node| node.silent)
-        });
-        elsewhere.collect::<BTreeSet<_>>().union(&silent.collect()).count()
+        useless.count()
     }
 
-    /// Flows of a node that were silent behind it while others were answered.
-    pub(super) fn barren(&self, id: NodeId, ttl: u8) -> usize {
+    /// Flows of a node that were silent behind it while others were answered; `under_way` of them are not settled yet.
+    pub(super) fn barren(&self, id: NodeId, ttl: u8, under_way: usize) -> usize {
         let Some(node) = self.graph.node(id) else { return 0 };
-        let asked = node.flows.iter().filter(|&&flow| self.was_asked(flow, ttl + 1)).count();
-        asked.saturating_sub(self.served(id, ttl))
+        let asked = node.flows.len() - node.unasked.len();
+        asked.saturating_sub(self.served_with(id, ttl, under_way))
     }
 
-    /// A silent node that one flow shows may be none, and so may one at a hop that limits its answers: no search for more of them.
+    /// A silent node that one flow shows may be none, and so may one at a hop that limits its answers: no search for more of them. Nor
+    /// for one that is only supposed, and by so few flows that their replies may just have been lost.
     pub(super) fn may_widen(&self, id: NodeId, ttl: u8, plan: &Plan<'_>) -> bool {
         let hidden = Ttl::new(ttl).is_some_and(|ttl| plan.evidence.has_limit(ttl));
-        self.graph.node(id).is_some_and(|node| !node.silent || node.flows.len() > 1 && !hidden)
-    }
-
-    /// Packets after which a star at a hop with answering nodes is believed. The first flow that shows a silent node has to be twice
-    /// as sure as those that follow it there.
-    pub(super) fn patience(&self, flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> u32 {
-        let loss = f64::from(self.lost + 1) / f64::from(self.answers + self.lost + 20);
-        let loss = loss.max(plan.evidence.loss(ttl)).clamp(LOSS_MIN, 0.5);
-        let needed = (FALSE_SILENCE / f64::from(self.answers + 100)).ln() / loss.ln();
-        let needed = u32::try_from(count_of(needed, SENT_MAX).max(1)).unwrap_or(SENT_MAX);
-        let before = self.graph.at(flow, ttl.get() - 1);
-        let known = before.is_some_and(|before| self.graph.onward(before).any(|(next, _)| next.silent));
-        let needed = if known { needed } else { (needed * 2).min(SENT_MAX) };
-        needed.max(plan.settings.attempts.into())
+        let Some(node) = self.graph.node(id) else { return false };
+        !node.silent || node.flows.len() > 1 && !hidden && self.is_likely(id, ttl)
     }
 
     /// One minus what may have gone wrong: a further successor of each branch point found, and one branch point more, hidden
@@ -127,7 +106,7 @@ impl Discovery {
             for &id in &nodes {
                 let found = self.graph.answering(id).count();
                 let asked = match nodes.as_slice() {
-                    [_] => self.asked.get(&(ttl + 1)).map_or(0, BTreeSet::len),
+                    [_] => self.asked.get(&(ttl + 1)).map_or(0, BTreeMap::len),
                     _ => self.served(id, ttl),
                 };
                 let missed = miss_probability(found.max(1), u32::try_from(asked).unwrap_or(u32::MAX));

@@ -22,14 +22,14 @@ impl Discovery {
         for (flow, cells) in evidence.flows() {
             for (&ttl, cell) in cells {
                 if cell.address().is_some() || cell.is_silent() {
-                    self.asked.entry(ttl.get()).or_default().insert(flow);
+                    self.asked.entry(ttl.get()).or_default().insert(flow, self.questions);
                     self.repeated.insert(ttl.get());
                 }
             }
         }
         // Once more: where the destination stands shows only when all flows are known.
         for &flow in known.iter().chain(&known) {
-            self.graph.update(flow, evidence, |_| true);
+            self.update(flow, plan);
         }
         self.budget.split(self.graph.branches());
     }
