@@ -51,7 +51,7 @@ impl Search {
         // Behind a first successor a second one is ruled out before any balancer is known.
         let points =
             [probes_to_rule_out(1, EPSILON), probes_to_rule_out(2, SHARE), probes_to_rule_out(3, SHARE)];
-        Self { shares, strategy, goes_on: false, points }
+        Self { shares, strategy, goes_on: true, points }
     }
 
     /// The chance that it ends before all successors are met.
@@ -182,26 +182,24 @@ fn unequal_shares_are_missed_as_often_as_computed() {
     }
 }
 
-/// Prints the table and returns the rows that are not as computed, by the stopping rule alone. That a search goes on where
-/// counts reject equal shares does not show: it counts flows known on both sides of a link, and behind a node that is alone at
-/// its hop these are about nine, too few to reject anything.
+/// Prints the table and returns the rows that are not as computed. What the stopping rule alone would miss stands beside it.
 pub(crate) fn table(runs: u32) -> Vec<String> {
-    const HEADER: &str = "\n| strategy | runs | missed | measured | computed, rule alone | deviations | computed, going on | deviations |\n\
+    const HEADER: &str = "\n| strategy | runs | missed | measured | computed | deviations | computed, rule alone | deviations |\n\
                           |---|---|---|---|---|---|---|---|";
     println!("{HEADER}");
     let mut wrong = Vec::new();
     for strategy in STRATEGIES {
         let row = measured(strategy, runs);
-        let alone = Search::new(&WEIGHTS, strategy);
-        let going_on = Search { goes_on: true, ..alone.clone() };
-        let [alone, going_on] = [alone, going_on].map(|search| search.misses());
-        let (off, off_going_on) = (deviations(&row, alone), deviations(&row, going_on));
+        let going_on = Search::new(&WEIGHTS, strategy);
+        let alone = Search { goes_on: false, ..going_on.clone() };
+        let [going_on, alone] = [going_on, alone].map(|search| search.misses());
+        let (off, off_alone) = (deviations(&row, going_on), deviations(&row, alone));
         let text = format!(
-            "| {strategy} | {runs} | {} | {:.4} | {:.4} | {off:+.1} | {:.4} | {off_going_on:+.1} |",
+            "| {strategy} | {runs} | {} | {:.4} | {:.4} | {off:+.1} | {:.4} | {off_alone:+.1} |",
             row.missed,
             row.miss_rate(),
-            alone.missed,
-            going_on.missed
+            going_on.missed,
+            alone.missed
         );
         println!("{text}");
         assert!(alone.left_out.max(going_on.left_out) < 2e-4, "{alone:?} {going_on:?}");

@@ -15,7 +15,7 @@ impl Discovery {
     /// Flows wanted through a node, known at it and at the hop behind it.
     pub(super) fn wanted(&mut self, id: NodeId, ttl: u8, width: usize) -> usize {
         // Silence is no evidence: what is ruled out is a further successor that answers.
-        let counts: Vec<u32> = self.graph.answering(id).collect();
+        let counts = self.shares(id, ttl);
         let alike = self.style == Style::Lite && width > 1 && counts.len() <= 1 && self.looks_alike(ttl);
         if alike {
             // Judged together with its likes: see `ask_chosen`.
@@ -23,6 +23,16 @@ impl Discovery {
         }
         let wanted = self.budget.flows(counts.len());
         flows_for_unequal(&counts, self.budget.share()).map_or(wanted, |flows| flows.max(wanted))
+    }
+
+    /// Flows seen at each successor of a node that answers. Behind a lone node that is everyone, whether asked there too or not.
+    fn shares(&self, id: NodeId, ttl: u8) -> Vec<u32> {
+        if self.graph.width(ttl) > 1 {
+            return self.graph.answering(id).collect();
+        }
+        let behind = self.graph.layer(ttl + 1).filter_map(|id| self.graph.node(id));
+        let answering = behind.filter(|node| !node.silent).map(|node| node.flows.len());
+        answering.map(|flows| u32::try_from(flows).unwrap_or(u32::MAX)).collect()
     }
 
     /// Whether no node at a hop has shown more than one successor: what is known of one may then count for its likes.
