@@ -35,6 +35,11 @@ const GROWTH: u32 = 10;
 /// Rounds cut short in a row after which a target begins anew: going on from what is known, they may never come to their end.
 const CUT_SHORT_MAX: u32 = 3;
 
+/// Most packets of a round that goes on from what is known: some, and these for each pinned probe. A route that is another altogether takes
+/// less; what takes more has lost its way.
+const ROUND_PROBES: u32 = 2000;
+const ROUND_PROBES_A_PIN: u32 = 8;
+
 /// The memory of one target.
 #[derive(Debug)]
 pub struct Monitor {
@@ -112,7 +117,10 @@ impl Monitor {
         }
         let is_due = self.full.is_none_or(|full| now.since(full) >= self.rediscover_interval);
         let full = is_due || settings.strategy == Strategy::Fixed;
+        let cells: usize = self.pinned.flows().map(|(_, cells)| cells.len()).sum();
+        let most = ROUND_PROBES + ROUND_PROBES_A_PIN * u32::try_from(cells).unwrap_or(u32::MAX / 64);
         Settings {
+            max_probes: settings.max_probes.min(most),
             confidence: grown(settings.confidence, self.age),
             baseline: Some(Baseline { evidence: self.pinned.clone(), full }),
             ..settings

@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::cell::{Answer, Cell, Met, OUT_OF_REACH, Standing};
+use super::cell::{Answer, Cell, Met, Standing};
 use crate::{flow::FlowId, probe::Ttl};
 
 /// Where and how a flow ended.
@@ -89,15 +89,12 @@ impl Evidence {
         }
     }
 
-    /// Notes that a flow got no answer at a TTL in all its attempts. Where the destination is out of reach, what is remembered of the flow
-    /// behind its last answer is not believed any more.
+    /// Notes that a flow got no answer at a TTL in all its attempts. Where that is its end, the destination may be out of its reach.
     pub fn silent(&mut self, flow: FlowId, ttl: Ttl) {
         let cell = self.cell_mut(flow, ttl);
         cell.silent = cell.answers.is_empty();
-        if cell.silent && cell.sent >= OUT_OF_REACH && !self.has_limit(ttl) && self.is_due(flow, ttl) {
-            let heard = self.cells(flow).into_iter().flatten();
-            let heard = heard.filter(|(_, cell)| !cell.answers.is_empty()).map(|(&ttl, _)| ttl).max();
-            self.doubt(flow, heard.map_or(Ttl::MIN, Ttl::next), Standing::OutOfReach);
+        if cell.silent && !self.has_limit(ttl) && self.is_due(flow, ttl) {
+            self.miss_destination(flow, ttl);
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    cell::{Cell, Met, Past, Standing},
+    cell::{Cell, Met, OUT_OF_REACH, Past, Standing},
     evidence::{Evidence, FlowEnd},
 };
 use crate::{flow::FlowId, probe::Ttl};
@@ -129,6 +129,53 @@ impl Evidence {
         let zone: BTreeSet<Met> =
             varying.flat_map(|cell| cell.past.met.iter().copied().chain(cell.met())).collect();
         !zone.is_empty() && met.all(|met| zone.contains(&met))
+    }
+
+    /// A pinned flow got no answer where the destination was due. It is out of reach if enough packets say so, or if others that were
+    /// heard of last from the same node have shown it; then what is remembered behind that node is not believed any more.
+    pub(super) fn miss_destination(&mut self, flow: FlowId, ttl: Ttl) {
+        let heard = self.heard(flow);
+        let is_shown = self.cell(flow, ttl).is_some_and(|cell| cell.sent >= OUT_OF_REACH);
+        let is_known = || {
+            let mut others =
+                self.flows().map(|(other, _)| other).filter(|&other| self.is_out_of_reach(other));
+            heard.is_some() && others.any(|other| self.last_met(other) == heard)
+        };
+        if !is_shown && !is_known() {
+            return;
+        }
+        let alike: Vec<FlowId> = match is_shown && heard.is_some() {
+            true => self
+                .flows()
+                .map(|(other, _)| other)
+                .filter(|&other| self.ends_in_vain(other, heard))
+                .collect(),
+            false => Vec::new(),
+        };
+        let from = heard.map_or(Ttl::MIN, |(ttl, _)| ttl.next());
+        for flow in alike.into_iter().chain([flow]) {
+            self.doubt(flow, from, Standing::OutOfReach);
+        }
+    }
+
+    /// Whether a flow was heard of last at this node, and is silent where the destination was due.
+    fn ends_in_vain(&self, flow: FlowId, heard: Option<(Ttl, Met)>) -> bool {
+        let cells = self.cells(flow).into_iter().flatten();
+        let mut silent = cells.filter(|(_, cell)| cell.silent).map(|(&ttl, _)| ttl);
+        self.heard(flow) == heard && silent.any(|ttl| self.is_due(flow, ttl))
+    }
+
+    /// Where a flow was answered last in this round.
+    fn heard(&self, flow: FlowId) -> Option<(Ttl, Met)> {
+        let cells = self.cells(flow)?.iter().rev();
+        let (&ttl, cell) = cells.into_iter().find(|(_, cell)| !cell.answers.is_empty())?;
+        Some((ttl, cell.met().next()?))
+    }
+
+    /// The last node that a flow is known to come to.
+    fn last_met(&self, flow: FlowId) -> Option<(Ttl, Met)> {
+        let ttl = self.last_answer(flow)?;
+        Some((ttl, self.cell(flow, ttl)?.met().next()?))
     }
 
     /// Whether the destination is to be expected where a pinned flow is asked at a TTL: it was met there, or others met it no farther.

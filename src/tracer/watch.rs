@@ -19,7 +19,7 @@ use super::{
 use crate::{
     flow::FlowId,
     probe::Ttl,
-    route::{Cell, Evidence, Met, OUT_OF_REACH},
+    route::{Cell, Evidence, Met, OUT_OF_REACH, Standing},
     strategy::Confidence,
 };
 
@@ -29,6 +29,8 @@ const REPEATS: usize = 24;
 const REPEATED_FLOWS: usize = 6;
 /// Flows that look, beside the one that fell silent, whether the destination answers.
 const CONTROLS: usize = 2;
+/// Packets for each member of a zone in one round, at most: twice as many as say that one is gone.
+const ZONE_MAX: usize = 48;
 /// Packets to a lost flow in one go: loss comes in bursts, and the next go comes later.
 const WAVE: u8 = 3;
 
@@ -52,8 +54,9 @@ pub(super) struct Watch {
     /// Hops at which all pinned flows were asked, and flows that were asked at all their hops.
     checked: BTreeSet<Ttl>,
     retraced: BTreeSet<FlowId>,
-    /// Packets that repeat what differs, by hop.
+    /// Packets that repeat what differs, and what is dealt out packet by packet, by hop.
     repeated: BTreeMap<Ttl, usize>,
+    dealt: BTreeMap<Ttl, usize>,
     /// Flows that fell silent, and where they are asked for their end.
     suspects: BTreeMap<FlowId, Suspect>,
     /// Flows that were out of reach when the round began.
@@ -71,6 +74,7 @@ impl Watch {
             checked: BTreeSet::new(),
             retraced: BTreeSet::new(),
             repeated: BTreeMap::new(),
+            dealt: BTreeMap::new(),
             suspects: BTreeMap::new(),
             lost: BTreeSet::new(),
             moved: false,
@@ -227,7 +231,7 @@ impl Watch {
     }
 
     /// Asks behind per-packet balancers until all members were met, or one of them for so long in vain that it is gone.
-    fn tell_zones(&self, plan: &mut Plan<'_>) {
+    fn tell_zones(&mut self, plan: &mut Plan<'_>) {
         let ttls: BTreeSet<Ttl> = plan
             .evidence
             .flows()
@@ -240,6 +244,12 @@ impl Watch {
             let zone: Vec<_> = plan.evidence.at(ttl).filter(|(_, cell)| cell.past.met.len() > 1).collect();
             let members = zone.iter().map(|(_, cell)| cell.past.met.len()).max().unwrap_or(0);
             let batch = members.min(usize::try_from(missing).unwrap_or(usize::MAX));
+            // Where nobody answers any more there is nothing to wait for.
+            let dealt = self.dealt.entry(ttl).or_default();
+            *dealt += batch;
+            if *dealt > ZONE_MAX * members {
+                continue;
+            }
             let flows: Vec<_> = zone.into_iter().map(|(flow, _)| flow).collect();
             for &flow in flows.iter().cycle().take(batch) {
                 plan.repeat(flow, ttl);
@@ -303,6 +313,7 @@ impl Policy for Watch {
     fn on_silence(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
         match &mut self.inner {
             Some(inner) => inner.on_silence(flow, ttl, plan),
+            None if is_unplaced(flow, ttl, plan) => plan.insist(flow, ttl, WAVE),
             None => self.suspect(flow, ttl, plan),
         }
     }
@@ -326,6 +337,14 @@ impl Policy for Watch {
     fn confidence(&self) -> Option<f64> {
         self.inner.as_ref()?.confidence()
     }
+}
+
+/// Whether a flow that was seen elsewhere has not been asked often enough at a TTL at which others are answered: a lost reply would be
+/// remembered as a silent node.
+fn is_unplaced(flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> bool {
+    let has_moved = |cell: &Cell| cell.past.standing == Standing::Moved && cell.sent < OUT_OF_REACH;
+    let cell = plan.evidence.cell(flow, ttl);
+    cell.is_some_and(has_moved) && plan.evidence.is_answered(ttl) && !plan.is_held(ttl)
 }
 
 fn is_answered(cell: &Cell) -> bool {
