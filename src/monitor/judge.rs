@@ -107,11 +107,11 @@ fn reach(before: &Evidence, after: &Evidence, movers: &BTreeSet<FlowId>) -> (Vec
     let dead = before.flows().map(|(flow, _)| flow).filter(|&flow| before.is_out_of_reach(flow));
     let dead_ends: BTreeSet<(Option<Ttl>, Option<IpAddr>)> = dead.map(|flow| heard(before, flow)).collect();
     let flows = || before.flows().map(|(flow, _)| flow);
-    // Flows placed while the way was broken never came farther.
-    let was_reached = is_reached(before);
+    // Of flows that were not followed to the destination it is not known whether they came there. They tell where nothing else does.
+    let tell = is_reached(before) && dead_ends.is_empty();
     let lost = flows().filter(|&flow| {
         let is_news = is_alive(before, flow) && !movers.contains(&flow)
-            || was_reached && !dead_ends.contains(&heard(after, flow));
+            || !dead_ends.contains(&heard(after, flow)) && (tell || is_alive(before, flow));
         !before.is_out_of_reach(flow) && after.is_out_of_reach(flow) && is_news
     });
     let found = flows()

@@ -93,7 +93,7 @@ impl Evidence {
     pub fn silent(&mut self, flow: FlowId, ttl: Ttl) {
         let cell = self.cell_mut(flow, ttl);
         cell.silent = cell.answers.is_empty();
-        if cell.silent && !self.has_limit(ttl) && self.is_due(flow, ttl) {
+        if cell.silent && self.is_due(flow, ttl) {
             self.miss_destination(flow, ttl);
         }
     }

@@ -135,7 +135,9 @@ impl Evidence {
     /// heard of last from the same node have shown it; then what is remembered behind that node is not believed any more.
     pub(super) fn miss_destination(&mut self, flow: FlowId, ttl: Ttl) {
         let heard = self.heard(flow);
-        let is_shown = self.cell(flow, ttl).is_some_and(|cell| cell.sent >= OUT_OF_REACH);
+        // Where answers are limited, it takes more to tell.
+        let enough = if self.has_limit(ttl) { 2 * OUT_OF_REACH } else { OUT_OF_REACH };
+        let is_shown = self.cell(flow, ttl).is_some_and(|cell| cell.sent >= enough);
         let is_known = || {
             let mut others =
                 self.flows().map(|(other, _)| other).filter(|&other| self.is_out_of_reach(other));

@@ -27,7 +27,7 @@ use crate::{
 const REPEATS: usize = 24;
 /// Flows over which they are spread.
 const REPEATED_FLOWS: usize = 6;
-/// Flows that look, beside the one that fell silent, whether the destination answers.
+/// Flows that look, beside those that fell silent, whether the destination answers.
 const CONTROLS: usize = 2;
 /// Packets for each member of a zone in one round, at most: twice as many as say that one is gone.
 const ZONE_MAX: usize = 48;
@@ -79,6 +79,16 @@ impl Watch {
             lost: BTreeSet::new(),
             moved: false,
         }
+    }
+
+    /// Whether it matters where a flow is that was not answered, and it was not asked often enough: of a flow that was seen elsewhere a
+    /// lost reply would be remembered as a silent node, at a hop that is in doubt a move would be found a round late.
+    fn is_unplaced(&self, flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> bool {
+        let cell = plan.evidence.cell(flow, ttl).filter(|cell| cell.sent < OUT_OF_REACH);
+        let Some(cell) = cell else { return false };
+        let is_doubtful = self.checked.contains(&ttl) && cell.address().is_some() && !has_destination(cell);
+        let matters = is_doubtful || cell.past.standing == Standing::Moved;
+        matters && plan.evidence.is_answered(ttl) && !plan.is_held(ttl)
     }
 
     /// Compares an answer with what is known.
@@ -206,7 +216,7 @@ impl Watch {
     /// Asks flows that fell silent again, and others beside them; those too that went the same way.
     fn tell_losses(&mut self, plan: &mut Plan<'_>) {
         let suspects: Vec<_> = self.suspects.iter().map(|(&flow, &suspect)| (flow, suspect)).collect();
-        let mut doubtful = BTreeSet::new();
+        let (mut doubtful, mut ends) = (BTreeSet::new(), BTreeSet::new());
         for (flow, Suspect { end, waves }) in suspects {
             if waves > 0 {
                 let heard = plan.evidence.cells(flow).into_iter().flatten();
@@ -221,6 +231,9 @@ impl Watch {
             }
             self.suspects.insert(flow, Suspect { end, waves: waves + 1 });
             plan.insist(flow, end, WAVE);
+            ends.insert(end);
+        }
+        for end in ends {
             for control in plan.evidence.witnesses(end, CONTROLS) {
                 plan.repeat(control, end);
             }
@@ -311,10 +324,12 @@ impl Policy for Watch {
     }
 
     fn on_silence(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
-        match &mut self.inner {
-            Some(inner) => inner.on_silence(flow, ttl, plan),
-            None if is_unplaced(flow, ttl, plan) => plan.insist(flow, ttl, WAVE),
-            None => self.suspect(flow, ttl, plan),
+        if let Some(inner) = &mut self.inner {
+            inner.on_silence(flow, ttl, plan);
+        } else if self.is_unplaced(flow, ttl, plan) {
+            plan.insist(flow, ttl, WAVE);
+        } else {
+            self.suspect(flow, ttl, plan);
         }
     }
 
@@ -337,14 +352,6 @@ impl Policy for Watch {
     fn confidence(&self) -> Option<f64> {
         self.inner.as_ref()?.confidence()
     }
-}
-
-/// Whether a flow that was seen elsewhere has not been asked often enough at a TTL at which others are answered: a lost reply would be
-/// remembered as a silent node.
-fn is_unplaced(flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> bool {
-    let has_moved = |cell: &Cell| cell.past.standing == Standing::Moved && cell.sent < OUT_OF_REACH;
-    let cell = plan.evidence.cell(flow, ttl);
-    cell.is_some_and(has_moved) && plan.evidence.is_answered(ttl) && !plan.is_held(ttl)
 }
 
 fn is_answered(cell: &Cell) -> bool {
