@@ -1,5 +1,7 @@
 //! Traces and stores for tests of the views, made from evidence as the tracer makes them.
 
+pub(crate) mod schema;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
