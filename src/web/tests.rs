@@ -214,6 +214,7 @@ fn metrics_follow_the_configuration_and_the_engine() {
 fn the_page_lists_the_targets() {
     let store = targets();
     store.publish(sample::fresh("new", "new.example.net"));
+    store.publish(sample::changed(sample::traced("moved", sample::diamond())));
     let page = Server::start(&store).ask("GET", "/").body;
     let rows: Vec<_> = page
         .lines()
@@ -234,10 +235,11 @@ fn the_page_lists_the_targets() {
     assert_eq!(
         rows,
         [
-            "gone|nowhere.example.net|–|failed: no such host|–|–|–|2026-01-02 03:04:05|",
-            "lost|www.example.net|203.0.113.9|not reached|1|1|–|2026-01-02 03:04:05|",
-            "new|new.example.net|–|not tried yet|–|–|–|–|",
-            "shop|www.example.net|203.0.113.9|up|2|4|9.00 ms|2026-01-02 03:04:05|",
+            "gone|nowhere.example.net|–|failed: no such host|–|–|–|0|–|2026-01-02 03:04:05|",
+            "lost|www.example.net|203.0.113.9|not reached|1|1|–|0|–|2026-01-02 03:04:05|",
+            "moved|www.example.net|203.0.113.9|up|2|4|9.00 ms|11|2026-01-02 03:01:05|2026-01-02 03:04:05|",
+            "new|new.example.net|–|not tried yet|–|–|–|0|–|–|",
+            "shop|www.example.net|203.0.113.9|up|2|4|9.00 ms|0|–|2026-01-02 03:04:05|",
         ]
     );
     let nothing = Server::start(&Store::default()).ask("GET", "/").body;
