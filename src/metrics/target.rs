@@ -6,6 +6,7 @@ use super::{
     Limits,
     detail::Detail,
     exposition::{Exposition, Labels},
+    last_path_change,
 };
 use crate::{
     route::Route,
@@ -56,7 +57,8 @@ const GAUGES: [Gauge; 15] = [
     ),
     (
         "traceflow_flows",
-        "Flows followed to the destination or to where they end, as of the last round; with fixed as many as are configured.",
+        "Pinned flows that were followed to the destination or to where they end, as of the last round; with fixed as many as \
+         are configured.",
         |target| target.snapshot.flows as f64,
     ),
     (
@@ -129,9 +131,7 @@ const GAUGES: [Gauge; 15] = [
     ),
 ];
 
-// The counters of changes (path changes, flow moves, late discoveries, changes of length, reachability and AS path) belong
-// here once a target remembers its route between rounds.
-const COUNTERS: [Counter; 5] = [
+const COUNTERS: [Counter; 10] = [
     ("traceflow_rounds_total", "Rounds that ended.", |target| target.snapshot.counters.rounds),
     (
         "traceflow_rounds_failed_total",
@@ -147,6 +147,31 @@ const COUNTERS: [Counter; 5] = [
         "traceflow_destination_replies_received_total",
         "Answers of the destination to the packets of traceflow_destination_probes_sent_total.",
         |target| target.snapshot.counters.destination.received,
+    ),
+    (
+        "traceflow_path_changes_total",
+        "Rounds in which nodes or links came or went, proved by flows that were there before.",
+        |target| target.snapshot.counters.path_changes,
+    ),
+    (
+        "traceflow_flow_moves_total",
+        "Flows that took another way that was known, in rounds without a path change.",
+        |target| target.snapshot.counters.flow_moves,
+    ),
+    (
+        "traceflow_late_discoveries_total",
+        "Nodes and links found late: they may have been there all along, so that they are no path change.",
+        |target| target.snapshot.counters.late_discoveries,
+    ),
+    (
+        "traceflow_length_changes_total",
+        "Rounds in which flows took another way and the shortest or the longest path came to have another number of hops.",
+        |target| target.snapshot.counters.length_changes,
+    ),
+    (
+        "traceflow_reachability_changes_total",
+        "Rounds in which the destination, or the flows of a branch, went out of reach or came back.",
+        |target| target.snapshot.counters.reachability_changes,
     ),
     (
         "traceflow_address_changes_total",
@@ -176,6 +201,14 @@ pub(super) fn write(out: &mut Exposition, targets: &[Target<'_>]) {
             let took = SignedDuration::try_from(round.duration).unwrap_or(SignedDuration::MAX);
             let ended = round.started.as_duration().saturating_add(took);
             Some((target.labels(), ended.as_secs_f64()))
+        }),
+    );
+    out.gauge(
+        "traceflow_last_path_change_timestamp_seconds",
+        "When the round ended that found the last path change, in seconds since the epoch; absent as long as there was none.",
+        targets.iter().filter_map(|target| {
+            let changed = last_path_change(target.snapshot)?;
+            Some((target.labels(), changed.as_duration().as_secs_f64()))
         }),
     );
     for (name, help, value) in COUNTERS {
@@ -216,6 +249,7 @@ fn is_free(name: &str) -> bool {
 fn series(snapshot: &Snapshot) -> usize {
     // A histogram has its bounds, +Inf, the sum and the count.
     let histogram = Histogram::BOUNDS.len() + 3;
-    let timestamp = usize::from(snapshot.last_round.is_some());
-    1 + GAUGES.len() + timestamp + COUNTERS.len() + histogram
+    let timestamps =
+        usize::from(snapshot.last_round.is_some()) + usize::from(last_path_change(snapshot).is_some());
+    1 + GAUGES.len() + timestamps + COUNTERS.len() + histogram
 }

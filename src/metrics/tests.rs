@@ -50,7 +50,7 @@ const TOPOLOGY: [&str; 2] = ["traceflow_node_info", "traceflow_link_flows"];
 
 #[test]
 fn the_whole_exposition() {
-    let mut shop = sample::traced("shop", sample::diamond());
+    let mut shop = sample::changed(sample::traced("shop", sample::diamond()));
     shop.labels = BTreeMap::from([("site".to_owned(), "ams".to_owned())]);
     let store = sample::store([
         shop,
@@ -89,7 +89,7 @@ fn the_reference_names_every_metric() {
         let named = [format!("`{name}`"), format!("`{name}{{")];
         assert!(named.iter().any(|text| reference.contains(text)), "{name}");
     }
-    let samples = samples([sample::traced("a", sample::diamond())]);
+    let samples = samples([sample::changed(sample::traced("a", sample::diamond()))]);
     let of_target = samples.iter().filter(|sample| sample.label("target").is_some()).count();
     let own = of_target - count(&samples, &HOP_LEVEL) - count(&samples, &TOPOLOGY);
     assert!(reference.contains(&format!("({own}, of which 17 are the histogram)")), "{own}");
@@ -129,17 +129,20 @@ fn every_target_has_its_target_level_series() {
             .filter(|name| !HOP_LEVEL.contains(&name.as_str()) && !TOPOLOGY.contains(&name.as_str()))
             .collect::<Vec<_>>()
     };
-    let whole = target_level(sample::traced("a", sample::diamond()));
-    assert_eq!(target_level(sample::failed("a", "no such host")), whole);
-    let mut fresh = target_level(sample::fresh("a", "host"));
-    fresh.insert(
-        whole
-            .iter()
-            .position(|name| name == "traceflow_last_round_timestamp_seconds")
-            .expect("a time of the last round"),
-        "traceflow_last_round_timestamp_seconds".to_owned(),
+    let whole = target_level(sample::changed(sample::traced("a", sample::diamond())));
+    let without = |missing: &[&str]| -> Vec<_> {
+        whole.iter().filter(|name| !missing.contains(&name.as_str())).cloned().collect()
+    };
+    let (round, change) =
+        ("traceflow_last_round_timestamp_seconds", "traceflow_last_path_change_timestamp_seconds");
+    assert_eq!(without(&[round, change]).len(), whole.len() - 2);
+    assert_eq!(target_level(sample::changed(sample::failed("a", "no such host"))), whole);
+    assert_eq!(
+        target_level(sample::failed("a", "no such host")),
+        without(&[change]),
+        "without a path change"
     );
-    assert_eq!(fresh, whole, "before the first round only its time is missing");
+    assert_eq!(target_level(sample::fresh("a", "host")), without(&[round, change]), "before the first round");
 }
 
 #[test]
@@ -368,6 +371,18 @@ fn balancing_and_labels_of_nodes() {
     assert_eq!(node("192.0.2.1").label("balancing"), Some("per_flow"));
     assert_eq!(node("192.0.2.1").label("mpls"), Some(""));
     assert_eq!(node("198.51.100.20").label("mpls"), Some("16004,24001"));
+}
+
+#[test]
+fn the_last_path_change_is_the_newest_of_its_kind() {
+    let name = "traceflow_last_path_change_timestamp_seconds";
+    let mut snapshot = sample::changed(sample::traced("a", sample::diamond()));
+    let shown = |snapshot: &Snapshot| value(&samples([snapshot.clone()]), name, "a");
+    let at: Timestamp = "2026-01-02T03:01:05.678Z".parse().expect("a time");
+    assert_eq!(shown(&snapshot), Some(at.as_duration().as_secs_f64()));
+    snapshot.changes.retain(|change| change.kind != ChangeKind::Path);
+    assert!(!snapshot.changes.is_empty());
+    assert_eq!(shown(&snapshot), None, "other changes are none of the path");
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! Traces and stores for tests of the views, made from evidence as the tracer makes them.
 
+pub(crate) mod schema;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
+
 use crate::{
+    change::{Change, ChangeKind, Part},
     flow::{FlowId, Protocol},
     probe::{MplsLabel, ReplyKind, Ttl},
     route::{Answer, Evidence, Route},
@@ -132,6 +137,48 @@ pub(crate) fn traced(name: &str, trace: Trace) -> Snapshot {
         }),
         ..fresh(name, "www.example.net")
     }
+}
+
+/// The target after changes of every kind. Its counters tell of more than are kept, and differ all.
+pub(crate) fn changed(mut snapshot: Snapshot) -> Snapshot {
+    let ago = |minutes| Change::at(STARTED - SignedDuration::from_mins(minutes));
+    let node = |text| Part::Node { ttl: Ttl::MIN.next(), address: address(text) };
+    let link = |to| Part::Link { ttl: Ttl::MIN, from: address("192.0.2.1"), to: address(to) };
+    let counters = &mut snapshot.counters;
+    counters.path_changes = 11;
+    counters.flow_moves = 12;
+    counters.late_discoveries = 13;
+    counters.length_changes = 14;
+    counters.reachability_changes = 15;
+    counters.address_changes = 16;
+    let changes = [
+        Change {
+            kind: ChangeKind::Address,
+            detail: "from 192.0.2.100 to 203.0.113.8 before, from 192.0.2.100 to 203.0.113.9 now".to_owned(),
+            ..ago(5)
+        },
+        Change { came: vec![node("198.51.100.2")], flows: vec![FlowId(33_482)], ..ago(4) },
+        Change {
+            kind: ChangeKind::Length,
+            flows: vec![FlowId(33_460)],
+            detail: "4 to 4 hops before, 4 to 5 now".to_owned(),
+            ..ago(3)
+        },
+        Change {
+            came: vec![node("198.51.100.1"), link("198.51.100.1")],
+            went: vec![node("2001:db8::7"), link("2001:db8::7")],
+            flows: vec![FlowId(33_460), FlowId(33_471)],
+            ..ago(3)
+        },
+        Change {
+            kind: ChangeKind::Reachability,
+            detail: "the destination is reached again".to_owned(),
+            ..ago(2)
+        },
+        Change { kind: ChangeKind::FlowMove, flows: vec![FlowId(33_471)], ..ago(1) },
+    ];
+    snapshot.changes = changes.map(Arc::new).into();
+    snapshot
 }
 
 /// A target whose last round could ask nothing.

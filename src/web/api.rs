@@ -1,12 +1,14 @@
-//! The JSON of the API: a target's state, and the trace that `trace --format json` would print.
+//! The JSON of the API: a target's state and its changes, and the trace that `trace --format json` would print.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
 
 use crate::{
+    change::{Change, Part},
+    flow::FlowId,
     render::{Document, Report, seconds, timestamp},
-    store::{LastRound, Snapshot, Store},
+    store::{LastRound, Snapshot, Store, TargetCounters},
 };
 
 #[derive(Serialize)]
@@ -24,11 +26,23 @@ struct TargetState<'a> {
     strategy: &'static str,
     labels: &'a BTreeMap<String, String>,
     up: bool,
-    rounds: u64,
-    rounds_failed: u64,
+    counters: Counters,
     last_round: Option<Round>,
     /// Why nothing could be asked in the last round.
     error: Option<&'a str>,
+}
+
+/// What was counted since the exporter started.
+#[derive(Serialize)]
+struct Counters {
+    rounds: u64,
+    rounds_failed: u64,
+    path_changes: u64,
+    flow_moves: u64,
+    late_discoveries: u64,
+    length_changes: u64,
+    reachability_changes: u64,
+    address_changes: u64,
 }
 
 #[derive(Serialize)]
@@ -37,13 +51,25 @@ struct Round {
     duration_seconds: f64,
 }
 
-/// A target's last trace, as docs/trace.schema.json describes it, and its state beside it. Before the first round, and after
-/// one in which nothing could be asked, there is the state alone.
+#[derive(Serialize)]
+struct ChangeEntry<'a> {
+    at: String,
+    kind: &'static str,
+    came: &'a [Part],
+    went: &'a [Part],
+    flows: &'a [FlowId],
+    detail: Option<&'a str>,
+}
+
+/// A target's last trace, as docs/trace.schema.json describes it, with its state and its changes beside it, which
+/// docs/target.schema.json describes. Before the first round, and after one in which nothing could be asked, there is no trace.
 #[derive(Serialize)]
 struct Target<'a> {
     #[serde(flatten)]
     trace: Option<Document<'a>>,
     state: TargetState<'a>,
+    /// The newest first.
+    changes: Vec<ChangeEntry<'a>>,
 }
 
 pub(super) fn targets(store: &Store) -> String {
@@ -58,7 +84,8 @@ pub(super) fn target(snapshot: &Snapshot) -> String {
             Report { host: &snapshot.host, started: round.started, trace: round.outcome.as_ref().ok()? };
         Some(Document::of(&report))
     });
-    text(&Target { state: TargetState::of(snapshot), trace })
+    let changes = snapshot.changes.iter().rev().map(|change| ChangeEntry::of(change)).collect();
+    text(&Target { trace, state: TargetState::of(snapshot), changes })
 }
 
 impl<'a> TargetState<'a> {
@@ -72,10 +99,37 @@ impl<'a> TargetState<'a> {
             strategy: snapshot.strategy.name(),
             labels: &snapshot.labels,
             up: snapshot.is_up(),
-            rounds: snapshot.counters.rounds,
-            rounds_failed: snapshot.counters.rounds_failed,
+            counters: Counters::of(&snapshot.counters),
             last_round: last_round.map(Round::of),
             error: last_round.and_then(|round| round.outcome.as_ref().err()).map(|why| &**why),
+        }
+    }
+}
+
+impl Counters {
+    const fn of(counters: &TargetCounters) -> Self {
+        Self {
+            rounds: counters.rounds,
+            rounds_failed: counters.rounds_failed,
+            path_changes: counters.path_changes,
+            flow_moves: counters.flow_moves,
+            late_discoveries: counters.late_discoveries,
+            length_changes: counters.length_changes,
+            reachability_changes: counters.reachability_changes,
+            address_changes: counters.address_changes,
+        }
+    }
+}
+
+impl<'a> ChangeEntry<'a> {
+    fn of(change: &'a Change) -> Self {
+        Self {
+            at: timestamp(change.at),
+            kind: change.kind.name(),
+            came: &change.came,
+            went: &change.went,
+            flows: &change.flows,
+            detail: Some(change.detail.as_str()).filter(|detail| !detail.is_empty()),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    metrics::last_path_change,
     render::milliseconds,
     route::RttSummary,
     store::{Snapshot, Store},
@@ -66,7 +67,7 @@ fn write_table(out: &mut String, targets: &[Arc<Snapshot>]) -> fmt::Result {
         r#"<div class="scroll">
 <table>
 <thead>
-<tr><th scope="col">Target</th><th scope="col">Host</th><th scope="col">Address</th><th scope="col">State</th><th scope="col" class="number">Paths</th><th scope="col" class="number">Hops</th><th scope="col" class="number">RTT</th><th scope="col">Last round (UTC)</th></tr>
+<tr><th scope="col">Target</th><th scope="col">Host</th><th scope="col">Address</th><th scope="col">State</th><th scope="col" class="number">Paths</th><th scope="col" class="number">Hops</th><th scope="col" class="number">RTT</th><th scope="col" class="number">Path changes</th><th scope="col">Last path change (UTC)</th><th scope="col">Last round (UTC)</th></tr>
 </thead>
 <tbody>
 "#,
@@ -94,7 +95,7 @@ fn write_row(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     let name = Text(&snapshot.name);
     writeln!(
         out,
-        r#"<tr><th scope="row"><a href="api/v1/targets/{}">{name}</a></th><td>{}</td><td>{}</td>{}<td class="number">{}</td><td class="number">{}</td><td class="number">{}</td><td>{}</td></tr>"#,
+        r#"<tr><th scope="row"><a href="api/v1/targets/{}">{name}</a></th><td>{}</td><td>{}</td>{}<td class="number">{}</td><td class="number">{}</td><td class="number">{}</td><td class="number">{}</td><td>{}</td><td>{}</td></tr>"#,
         Href(&snapshot.name),
         Text(&snapshot.host),
         or_dash(address),
@@ -102,11 +103,15 @@ fn write_row(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         or_dash(paths),
         or_dash(hops),
         or_dash(rtt),
-        or_dash(snapshot.last_round.as_ref().map(|round| {
-            let at = round.started;
-            format!(r#"<time datetime="{at:.0}">{}</time>"#, at.strftime("%F %T"))
-        })),
+        snapshot.counters.path_changes,
+        or_dash(last_path_change(snapshot).map(time)),
+        or_dash(snapshot.last_round.as_ref().map(|round| time(round.started))),
     )
+}
+
+/// A time in UTC, to the second.
+fn time(at: jiff::Timestamp) -> String {
+    format!(r#"<time datetime="{at:.0}">{}</time>"#, at.strftime("%F %T"))
 }
 
 /// The cell that says whether a target is up, and if it could not be asked, why.

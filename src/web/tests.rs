@@ -1,3 +1,5 @@
+mod api;
+
 use std::{
     collections::BTreeMap,
     io::{ErrorKind, Read, Write},
@@ -5,11 +7,10 @@ use std::{
     sync::mpsc,
 };
 
-use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
 use super::*;
-use crate::render::{self, Report, sample};
+use crate::render::sample;
 
 /// Longest wait for what has to happen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -210,50 +211,10 @@ fn metrics_follow_the_configuration_and_the_engine() {
 }
 
 #[test]
-fn the_api_gives_the_state_and_the_trace() {
-    let name = "a b/\u{e9}\"<";
-    let store = targets();
-    let mut special = sample::traced(name, sample::diamond());
-    special.labels = BTreeMap::from([("site".to_owned(), "ams".to_owned())]);
-    store.publish(special);
-    let server = Server::start(&store);
-    let get = |path: &str| -> Value { serde_json::from_str(&server.ask("GET", path).body).expect("JSON") };
-
-    let trace = render::json(&Report {
-        host: "www.example.net",
-        started: sample::STARTED,
-        trace: &sample::diamond(),
-    });
-    let state = json!({
-        "name": name, "host": "www.example.net", "address": "203.0.113.9", "protocol": "udp", "strategy": "fixed",
-        "labels": { "site": "ams" }, "up": true, "rounds": 7, "rounds_failed": 2,
-        "last_round": { "started": "2026-01-02T03:04:05.678Z", "duration_seconds": 0.322 }, "error": null,
-    });
-    assert_eq!(get("/api/v1/targets")["targets"][0], state, "without the trace");
-    let mut expected: Value = serde_json::from_str(&trace).expect("JSON");
-    expected["state"] = state;
-    assert_eq!(get("/api/v1/targets/a%20b%2F%C3%A9%22%3C"), expected);
-
-    let gone = get("/api/v1/targets/gone");
-    assert_eq!(gone.as_object().map(|gone| gone.len()), Some(1), "without a trace there is the state alone");
-    for (field, expected) in
-        [("up", json!(false)), ("error", json!("no such host")), ("address", json!(null))]
-    {
-        assert_eq!(gone["state"][field], expected, "{field}");
-    }
-    let names: Vec<_> = get("/api/v1/targets")["targets"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|target| target["name"].clone())
-        .collect();
-    assert_eq!(names, [name, "gone", "lost", "shop"]);
-}
-
-#[test]
 fn the_page_lists_the_targets() {
     let store = targets();
     store.publish(sample::fresh("new", "new.example.net"));
+    store.publish(sample::changed(sample::traced("moved", sample::diamond())));
     let page = Server::start(&store).ask("GET", "/").body;
     let rows: Vec<_> = page
         .lines()
@@ -274,10 +235,11 @@ fn the_page_lists_the_targets() {
     assert_eq!(
         rows,
         [
-            "gone|nowhere.example.net|–|failed: no such host|–|–|–|2026-01-02 03:04:05|",
-            "lost|www.example.net|203.0.113.9|not reached|1|1|–|2026-01-02 03:04:05|",
-            "new|new.example.net|–|not tried yet|–|–|–|–|",
-            "shop|www.example.net|203.0.113.9|up|2|4|9.00 ms|2026-01-02 03:04:05|",
+            "gone|nowhere.example.net|–|failed: no such host|–|–|–|0|–|2026-01-02 03:04:05|",
+            "lost|www.example.net|203.0.113.9|not reached|1|1|–|0|–|2026-01-02 03:04:05|",
+            "moved|www.example.net|203.0.113.9|up|2|4|9.00 ms|11|2026-01-02 03:01:05|2026-01-02 03:04:05|",
+            "new|new.example.net|–|not tried yet|–|–|–|0|–|–|",
+            "shop|www.example.net|203.0.113.9|up|2|4|9.00 ms|0|–|2026-01-02 03:04:05|",
         ]
     );
     let nothing = Server::start(&Store::default()).ask("GET", "/").body;

@@ -53,7 +53,7 @@ proptest! {
     fn no_series_comes_twice_and_the_cap_holds(one in evidence(), other in evidence(), room in 0..200_usize) {
         let store = sample::store([
             sample::traced("one", sample::trace(&one)),
-            sample::traced("other", sample::trace(&other)),
+            sample::changed(sample::traced("other", sample::trace(&other))),
         ]);
         let limits = |series_per_target| Limits { series_per_target, topology: true };
         let whole = parser::parse(&show(&store, limits(usize::MAX)));
