@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::probe::{MplsLabel, ReplyKind};
 
-/// Packets to its end that a pinned flow has to leave unanswered, all attempts made, before the destination counts as out of reach for it.
+/// Packets to its end that a pinned flow has to leave unanswered, at least, before the destination counts as out of reach for it.
 pub const OUT_OF_REACH: u32 = 12;
 
 /// One answer to one probe.

@@ -139,6 +139,19 @@ impl Evidence {
         total.filter(|total| total.missed >= Count::TELLING).map_or(0.0, Count::loss)
     }
 
+    /// Share of packets of answered flows that were answered: at a hop, or over all of them where that has had few.
+    pub(super) fn answered_share(&self, ttl: Ttl) -> f64 {
+        let here = self.counts.get(&ttl).map(Count::total).filter(|count| count.packets() >= Count::ENOUGH);
+        let all = || {
+            self.counts.values().map(Count::total).fold(Count::default(), |all, count| Count {
+                answered: all.answered + count.answered,
+                missed: all.missed + count.missed,
+            })
+        };
+        let count = here.unwrap_or_else(all);
+        f64::from(count.answered) / f64::from(count.packets() + 1)
+    }
+
     /// Flows answered at a hop, at most `most`, of as many nodes as possible.
     #[must_use]
     pub fn witnesses(&self, ttl: Ttl, most: usize) -> Vec<FlowId> {

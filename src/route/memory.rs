@@ -13,6 +13,8 @@ use crate::{flow::FlowId, probe::Ttl};
 
 /// Most flows kept at a hop: those asked longest ago go first.
 const FLOWS_MAX: usize = 1024;
+/// Chance that a flow which does reach the destination leaves so many packets unanswered as count for a loss.
+const FALSE_LOSS: f64 = 1e-6;
 /// Chance of not meeting a node behind a per-packet balancer that is there, at which it is said to be gone.
 const FALSE_ABSENCE: f64 = 1e-9;
 
@@ -131,40 +133,46 @@ impl Evidence {
         !zone.is_empty() && met.all(|met| zone.contains(&met))
     }
 
-    /// A pinned flow got no answer where the destination was due. It is out of reach if enough packets say so, or if others that were
-    /// heard of last from the same node have shown it; then what is remembered behind that node is not believed any more.
+    /// A pinned flow got no answer where the destination was due. It is out of reach if so many packets to it, or to it and all that were
+    /// heard of last from the same node, would hardly all have stayed unanswered otherwise; or if that is known of others from that
+    /// node. Then what is remembered behind it is not believed any more.
     pub(super) fn miss_destination(&mut self, flow: FlowId, ttl: Ttl) {
         let heard = self.heard(flow);
-        // Where answers are limited, it takes more to tell.
-        let enough = if self.has_limit(ttl) { 2 * OUT_OF_REACH } else { OUT_OF_REACH };
-        let is_shown = self.cell(flow, ttl).is_some_and(|cell| cell.sent >= enough);
+        let alike: BTreeMap<FlowId, u32> = match heard {
+            Some(_) => {
+                self.flows().filter_map(|(flow, _)| Some((flow, self.sent_in_vain(flow, heard)?))).collect()
+            }
+            None => BTreeMap::new(),
+        };
+        let own = self.cell(flow, ttl).map_or(0, |cell| cell.sent);
+        let missing = 1.0 - self.answered_share(ttl);
+        let rules_out = |packets: u32, least: u32, chance: f64| {
+            let packets = i32::try_from(packets).unwrap_or(i32::MAX);
+            packets.unsigned_abs() >= least && missing.powi(packets) < chance
+        };
+        let is_shown = rules_out(own, OUT_OF_REACH, FALSE_LOSS)
+            || rules_out(alike.values().sum(), 2 * OUT_OF_REACH, FALSE_LOSS * FALSE_LOSS);
         let is_known = || {
             let mut others =
                 self.flows().map(|(other, _)| other).filter(|&other| self.is_out_of_reach(other));
             heard.is_some() && others.any(|other| self.last_met(other) == heard)
         };
-        if !is_shown && !is_known() {
-            return;
-        }
-        let alike: Vec<FlowId> = match is_shown && heard.is_some() {
-            true => self
-                .flows()
-                .map(|(other, _)| other)
-                .filter(|&other| self.ends_in_vain(other, heard))
-                .collect(),
-            false => Vec::new(),
+        let lost: Vec<FlowId> = match () {
+            () if is_shown => alike.into_keys().chain([flow]).collect(),
+            () if is_known() => vec![flow],
+            () => return,
         };
         let from = heard.map_or(Ttl::MIN, |(ttl, _)| ttl.next());
-        for flow in alike.into_iter().chain([flow]) {
+        for flow in lost {
             self.doubt(flow, from, Standing::OutOfReach);
         }
     }
 
-    /// Whether a flow was heard of last at this node, and is silent where the destination was due.
-    fn ends_in_vain(&self, flow: FlowId, heard: Option<(Ttl, Met)>) -> bool {
-        let cells = self.cells(flow).into_iter().flatten();
-        let mut silent = cells.filter(|(_, cell)| cell.silent).map(|(&ttl, _)| ttl);
-        self.heard(flow) == heard && silent.any(|ttl| self.is_due(flow, ttl))
+    /// Packets that a flow which was heard of last at this node left unanswered where the destination was due; `None` where it is another's.
+    fn sent_in_vain(&self, flow: FlowId, heard: Option<(Ttl, Met)>) -> Option<u32> {
+        let cells = self.cells(flow)?.iter().filter(|(_, cell)| cell.silent);
+        let due = cells.filter(|&(&ttl, _)| self.is_due(flow, ttl)).map(|(_, cell)| cell.sent).max();
+        due.filter(|_| self.heard(flow) == heard)
     }
 
     /// Where a flow was answered last in this round.
