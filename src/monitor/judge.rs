@@ -112,7 +112,7 @@ fn reach(before: &Evidence, after: &Evidence, movers: &BTreeSet<FlowId>) -> (Vec
     let lost = flows().filter(|&flow| {
         let is_news = is_alive(before, flow) && !movers.contains(&flow)
             || !dead_ends.contains(&heard(after, flow)) && (tell || is_alive(before, flow));
-        !before.is_out_of_reach(flow) && after.is_out_of_reach(flow) && is_news
+        !before.is_in_vain(flow) && after.is_out_of_reach(flow) && is_news
     });
     let found = flows()
         .filter(|flow| before.is_out_of_reach(*flow) && is_alive(after, *flow) && !movers.contains(flow));

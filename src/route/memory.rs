@@ -212,6 +212,14 @@ impl Evidence {
         cells.any(|(_, cell)| cell.past.standing == Standing::OutOfReach && !cell.past.met.is_empty())
     }
 
+    /// Whether a flow is known not to come to the destination, though it may never have.
+    #[must_use]
+    pub fn is_in_vain(&self, flow: FlowId) -> bool {
+        let cells = self.cells(flow).into_iter().flatten();
+        let mut silent = cells.filter(|(_, cell)| cell.was_silent());
+        self.is_out_of_reach(flow) || silent.any(|(&ttl, _)| self.is_due(flow, ttl))
+    }
+
     /// Believes nothing of the past of a flow from a TTL on.
     pub(super) fn doubt(&mut self, flow: FlowId, from: Ttl, standing: Standing) {
         for (_, cell) in self.cells_of(flow).into_iter().flat_map(|cells| cells.range_mut(from..)) {

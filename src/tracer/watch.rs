@@ -61,6 +61,8 @@ pub(super) struct Watch {
     suspects: BTreeMap<FlowId, Suspect>,
     /// Flows that were out of reach when the round began.
     lost: BTreeSet<FlowId>,
+    /// Whether one of them has come back.
+    is_back: bool,
     /// Whether a flow has moved.
     moved: bool,
 }
@@ -77,17 +79,20 @@ impl Watch {
             dealt: BTreeMap::new(),
             suspects: BTreeMap::new(),
             lost: BTreeSet::new(),
+            is_back: false,
             moved: false,
         }
     }
 
     /// Whether it matters where a flow is that was not answered, and it was not asked often enough: of a flow that was seen elsewhere a
-    /// lost reply would be remembered as a silent node, at a hop that is in doubt a move would be found a round late.
+    /// lost reply would be remembered as a silent node; at a hop that is in doubt, or where flows come back, the rest of a change would
+    /// be found a round late.
     fn is_unplaced(&self, flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> bool {
         let cell = plan.evidence.cell(flow, ttl).filter(|cell| cell.sent < OUT_OF_REACH);
         let Some(cell) = cell else { return false };
         let is_doubtful = self.checked.contains(&ttl) && cell.address().is_some() && !has_destination(cell);
-        let matters = is_doubtful || cell.past.standing == Standing::Moved;
+        let is_back = self.is_back && cell.past.standing == Standing::OutOfReach;
+        let matters = is_doubtful || is_back || cell.past.standing == Standing::Moved;
         matters && plan.evidence.is_answered(ttl) && !plan.is_held(ttl)
     }
 
@@ -115,6 +120,7 @@ impl Watch {
         }
         if evidence.end(flow).is_some() && self.lost.contains(&flow) {
             // What it came back from may have held up others.
+            self.is_back = true;
             for flow in self.lost.clone() {
                 self.retrace(flow, plan);
             }
