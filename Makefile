@@ -34,8 +34,9 @@ lab:
 # Long campaigns over simulated networks: prints the tables of docs/accuracy.md. ACCURACY_ONLY=twelve,mesh4x4 picks topologies.
 accuracy:
 	$(CARGO) test --locked --release --test accuracy -- --ignored --nocapture tables
+	$(CARGO) test --locked --release --test monitor -- --ignored --nocapture --test-threads=1
 
-# One run of them, printed: make look TOPOLOGY=unequal SEED=7 STRATEGY=mda LOSS=0.05 LIMIT=100
+# One run of them, printed: make look TOPOLOGY=unequal SEED=7 STRATEGY=mda LOSS=0.05 LIMIT=100 PROTOCOL=tcp
 look:
 	$(CARGO) test --locked --test accuracy -- --ignored --nocapture look
 

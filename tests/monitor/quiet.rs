@@ -1,10 +1,10 @@
-//! Days on which nothing changes.
+//! Days on which nothing changes: no alarm, no path lost, and few probes.
 
-use std::{env, fmt, fs, path::Path, thread};
+use std::{fmt, fs, path::Path};
 
 use traceflow_exporter::{simulation::Topology, strategy::Strategy};
 
-use crate::watched::{Watched, alarms};
+use crate::watched::{Watched, alarms, in_parallel, is_logged, is_wanted, variable};
 
 /// Twenty networks of different shape: plain, wide, meshed, unequal, silent, limited, dealt out packet by packet.
 const NETWORKS: [&str; 20] = [
@@ -30,56 +30,46 @@ const NETWORKS: [&str; 20] = [
     "rate-limited",
 ];
 
+/// Rounds in which confidence grows to 99.9 %.
+const GROWTH: u32 = 10;
+/// Networks on which a quiet round may cost a quarter of a first one: those of which the first round does not stop too early.
+const CHEAP: [&str; 7] = ["line", "diamond2", "diamond4", "three-diamonds", "twelve", "unequal", "mesh4x4"];
+
 /// A day on one network.
+#[derive(Clone, Debug)]
 struct Day {
-    network: String,
-    conditions: String,
-    text: String,
-    strategy: Strategy,
+    network: &'static str,
+    loss: f64,
     rounds: u32,
     seed: u32,
 }
 
 /// What it came to.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 struct Outcome {
     alarms: u64,
     late: u64,
     /// Rounds in which the number of paths fell.
     falls: u32,
+    /// Packets of the first round; and on average of a round while confidence grows, and of all but the first.
     first: f64,
-    probes: f64,
     growing: f64,
+    quiet: f64,
+    /// Whether the route was whole after the first ten quiet rounds.
     whole: bool,
-    changes: Vec<String>,
+    changes: String,
 }
 
 impl Day {
-    fn on(network: &str, loss: f64, rounds: u32, seed: u32) -> Self {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topologies").join(format!("{network}.topo"));
-        let mut text = fs::read_to_string(path).unwrap();
-        let mut conditions = "none".to_owned();
-        if loss > 0.0 {
-            text.push_str(&format!("\nnetwork loss={loss} burst=2 duplicate=0.01 reorder=0.05:5ms\n"));
-            conditions = format!("loss {:.0} %", loss * 100.0);
-        }
-        Self { network: network.to_owned(), conditions, text, strategy: Strategy::MdaLite, rounds, seed }
-    }
-
     fn run(&self) -> Outcome {
-        let topology: Topology = self.text.parse().unwrap();
-        let mut watched = Watched::new(&topology, self.strategy, self.seed);
-        let mut outcome = Outcome {
-            alarms: 0,
-            late: 0,
-            falls: 0,
-            first: 0.0,
-            probes: 0.0,
-            growing: 0.0,
-            whole: false,
-            changes: Vec::new(),
-        };
+        let name = format!("tests/topologies/{}.topo", self.network);
+        let mut text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+        if self.loss > 0.0 {
+            text.push_str(&format!("\nnetwork loss={} burst=2 duplicate=0.01 reorder=0.05:5ms\n", self.loss));
+        }
+        let topology: Topology = text.parse().unwrap();
+        let mut watched = Watched::new(&topology, Strategy::MdaLite, self.seed);
+        let mut outcome = Outcome::default();
         let mut paths = 0;
         for round in 0..self.rounds {
             let snapshot = watched.round();
@@ -87,32 +77,23 @@ impl Day {
             let probes = f64::from(trace.probes_sent);
             match round {
                 0 => outcome.first = probes,
-                1..=10 => {
-                    outcome.growing += probes / 10.0;
-                    outcome.probes += probes / f64::from(self.rounds - 1);
-                }
-                _ => outcome.probes += probes / f64::from(self.rounds - 1),
+                _ => outcome.quiet += probes / f64::from(self.rounds - 1),
             }
-            if round == 10 {
+            if (1..=GROWTH).contains(&round) {
+                outcome.growing += probes / f64::from(GROWTH);
+            }
+            if round == GROWTH {
                 outcome.whole = watched.is_whole();
             }
             let now = trace.route.paths.count;
-            if env::var("MONITOR_LOG").is_ok() {
-                println!(
-                    "round {round}: {probes} probes, {now} paths, {:?}, {} flows {} reached, {:?} {:?}",
-                    trace.duration,
-                    snapshot.flows,
-                    trace.route.flows_reached(),
-                    trace.route.confidence,
-                    trace.stop_reason
-                );
-            }
             outcome.falls += u32::from(now < paths);
             paths = now;
+            if is_logged() {
+                println!("round {round}: {probes} probes, {now} paths, {:?}", trace.route.confidence);
+            }
             outcome.alarms = alarms(&snapshot.counters);
             outcome.late = snapshot.counters.late_discoveries;
-            outcome.changes =
-                snapshot.changes.iter().map(|change| format!("round {round}: {change:?}")).collect();
+            outcome.changes = format!("{:?}", snapshot.changes);
         }
         outcome
     }
@@ -120,45 +101,56 @@ impl Day {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "| {} | {} | {} |", self.network, self.conditions, self.rounds)
+        write!(f, "{} | {:.0} % | {}", self.network, self.loss * 100.0, self.rounds)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { alarms, late, falls, first, growing, quiet, .. } = self;
+        let whole = if self.whole { "yes" } else { "no" };
+        let share = quiet / first;
+        write!(
+            f,
+            "{alarms} | {late} | {falls} | {first:.0} | {growing:.1} | {quiet:.1} | {share:.2} | {whole}"
+        )
+    }
+}
+
+/// An hour and a half, with a full round in it; `make accuracy` watches twenty networks for a day.
+#[test]
+fn nothing_is_told_where_nothing_changed() {
+    let networks =
+        ["line", "twelve", "unequal", "mesh4x4", "silent", "swallow", "per-packet", "rate-limited"];
+    let days = networks
+        .into_iter()
+        .flat_map(|network| [0.0, 0.1].map(|loss| Day { network, loss, rounds: 90, seed: 0 }));
+    for (day, outcome) in in_parallel(days.collect(), Day::run) {
+        println!("| {day} | {outcome} |");
+        assert_eq!((outcome.alarms, outcome.falls), (0, 0), "{day}: {}", outcome.changes);
+        assert!(outcome.whole, "{day}");
+        if CHEAP.contains(&day.network) {
+            assert!(outcome.quiet <= outcome.first / 4.0, "{day}: {outcome}");
+        }
     }
 }
 
 #[test]
 #[ignore = "long: make accuracy"]
 fn quiet_days() {
-    if env::var("MONITOR_LOG").is_ok() {
-        tracing_subscriber::fmt().with_target(false).without_time().init();
-    }
-    let rounds: u32 = env::var("MONITOR_ROUNDS").ok().map_or(1440, |text| text.parse().unwrap());
-    let seeds: u32 = env::var("MONITOR_SEEDS").ok().map_or(1, |text| text.parse().unwrap());
-    let only = env::var("ACCURACY_ONLY").unwrap_or_default();
-    let wanted = |name: &str| only.is_empty() || only.split(',').any(|wanted| wanted == name);
-    let losses: Vec<f64> =
-        env::var("MONITOR_LOSS").map_or(vec![0.0, 0.02, 0.05, 0.1], |text| vec![text.parse().unwrap()]);
-    for network in NETWORKS.into_iter().filter(|name| wanted(name)) {
-        for &loss in &losses {
-            let days: Vec<Day> = (0..seeds).map(|seed| Day::on(network, loss, rounds, seed)).collect();
-            let outcomes: Vec<Outcome> = thread::scope(|scope| {
-                let runs: Vec<_> = days.iter().map(|day| scope.spawn(|| day.run())).collect();
-                runs.into_iter().map(|run| run.join().unwrap()).collect()
-            });
-            for (day, outcome) in days.iter().zip(outcomes) {
-                println!(
-                    "{day} {} alarms, {} late, {} falls, {:.0} first, {:.1} growing, {:.1} a round, {:.2}, whole {}",
-                    outcome.alarms,
-                    outcome.late,
-                    outcome.falls,
-                    outcome.first,
-                    outcome.growing,
-                    outcome.probes,
-                    outcome.probes / outcome.first,
-                    outcome.whole
-                );
-                for change in outcome.changes.iter().take(3) {
-                    println!("    {change}");
-                }
+    const HEADER: &str = "| network | loss | rounds | alarms | late | paths fell | first round | growing | quiet round | share | whole after 10 |\n\
+                          |---|---|---|---|---|---|---|---|---|---|---|";
+    println!("{HEADER}");
+    let (rounds, seed) = (variable("MONITOR_ROUNDS", 1440), variable("SEED", 0));
+    let mut broken = Vec::new();
+    for network in NETWORKS.into_iter().filter(|name| is_wanted(name)) {
+        let days = [0.0, 0.02, 0.05, 0.1].map(|loss| Day { network, loss, rounds, seed });
+        for (day, outcome) in in_parallel(days.to_vec(), Day::run) {
+            println!("| {day} | {outcome} |");
+            if outcome.alarms > 0 || outcome.falls > 0 {
+                broken.push(format!("{day}: {outcome} {}", outcome.changes));
             }
         }
     }
+    assert!(broken.is_empty(), "{broken:#?}");
 }

@@ -1,6 +1,6 @@
 //! A target watched over a simulated network, round after round in virtual time.
 
-use std::{sync::Arc, time::Duration};
+use std::{env, fmt::Debug, str::FromStr, sync::Arc, thread, time::Duration};
 
 use jiff::Timestamp;
 use traceflow_exporter::{
@@ -73,6 +73,44 @@ pub(crate) fn alarms(counters: &TargetCounters) -> u64 {
         + counters.length_changes
         + counters.reachability_changes
         + counters.address_changes
+}
+
+/// Whether a run is to be told round by round, and the monitor's log with it: MONITOR_LOG=1.
+pub(crate) fn is_logged() -> bool {
+    let is_logged = env::var("MONITOR_LOG").is_ok();
+    if is_logged {
+        // Once is enough.
+        tracing_subscriber::fmt().with_target(false).without_time().with_ansi(false).try_init().ok();
+    }
+    is_logged
+}
+
+/// What the environment sets, or else a default.
+pub(crate) fn variable<T: FromStr<Err: Debug>>(name: &str, default: T) -> T {
+    env::var(name).ok().map_or(default, |text| text.parse().unwrap())
+}
+
+/// Whether ACCURACY_ONLY, a list with commas, has a network; without it all are wanted.
+pub(crate) fn is_wanted(network: &str) -> bool {
+    let only = variable("ACCURACY_ONLY", String::new());
+    only.is_empty() || only.split(',').any(|wanted| wanted == network)
+}
+
+/// Runs everything on as many threads as the machine has processors. Results are in the order of what they belong to.
+pub(crate) fn in_parallel<T: Sync, R: Send>(all: Vec<T>, run: impl Fn(&T) -> R + Sync) -> Vec<(T, R)> {
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let mut results: Vec<(usize, R)> = thread::scope(|scope| {
+        let parts: Vec<_> = (0..workers)
+            .map(|worker| {
+                let (all, run) = (&all, &run);
+                let places = (worker..all.len()).step_by(workers);
+                scope.spawn(move || places.map(|place| (place, run(&all[place]))).collect::<Vec<_>>())
+            })
+            .collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
+    });
+    results.sort_by_key(|(place, _)| *place);
+    all.into_iter().zip(results.into_iter().map(|(_, result)| result)).collect()
 }
 
 fn target(name: &str, strategy: Strategy) -> Target {
