@@ -278,3 +278,129 @@ pub fn answers_to_miss(members: usize) -> u32 {
 fn count(items: usize) -> u32 {
     u32::try_from(items).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, time::Duration};
+
+    use super::*;
+    use crate::{probe::ReplyKind, route::Answer};
+
+    const FLOW: FlowId = FlowId(7);
+
+    fn ttl(value: u8) -> Ttl {
+        Ttl::new(value).unwrap()
+    }
+
+    fn router(last: u8) -> Met {
+        Met::Router(Ipv4Addr::new(10, 0, 0, last).into())
+    }
+
+    fn destination() -> Met {
+        Met::Destination(Ipv4Addr::new(192, 0, 2, 9).into())
+    }
+
+    /// One packet and its answer.
+    fn answer(evidence: &mut Evidence, flow: FlowId, at: u8, met: Met) {
+        let kind = match met {
+            Met::Destination(_) => ReplyKind::PortUnreachable,
+            _ => ReplyKind::TimeExceeded,
+        };
+        let rtt = Duration::from_millis(1);
+        evidence.sent(flow, ttl(at));
+        let from = met.address().unwrap();
+        evidence.answered(flow, ttl(at), Answer { from, kind, rtt, nat: false, mpls: Vec::new() });
+    }
+
+    /// A number of packets without an answer.
+    fn miss(evidence: &mut Evidence, flow: FlowId, at: u8, packets: u32) {
+        for _ in 0..packets {
+            evidence.sent(flow, ttl(at));
+        }
+        evidence.silent(flow, ttl(at));
+    }
+
+    /// What a round over three hops leaves.
+    fn known() -> Evidence {
+        let mut evidence = Evidence::default();
+        for (at, met) in [(1, router(1)), (2, router(2)), (3, destination())] {
+            answer(&mut evidence, FLOW, at, met);
+        }
+        evidence.remember(1)
+    }
+
+    fn met(evidence: &Evidence, at: u8) -> Vec<Met> {
+        evidence.cell(FLOW, ttl(at)).map(|cell| cell.met().collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_not_asked_is_as_it_was_and_an_address_that_stays_silent_too() {
+        let mut evidence = known();
+        miss(&mut evidence, FLOW, 2, 3);
+        assert!(!evidence.has_moved(FLOW));
+        let next = evidence.remember(2);
+        assert_eq!(
+            [1, 2, 3].map(|at| met(&next, at)),
+            [vec![router(1)], vec![router(2)], vec![destination()]]
+        );
+        assert_eq!([1, 2].map(|at| next.cell(FLOW, ttl(at)).unwrap().past.round), [1, 2]);
+    }
+
+    #[test]
+    fn a_flow_seen_elsewhere_is_nowhere_else_as_it_was() {
+        let mut evidence = known();
+        answer(&mut evidence, FLOW, 2, router(3));
+        assert!(evidence.has_moved_at(FLOW, ttl(2)) && evidence.has_moved(FLOW));
+        assert!(met(&evidence, 1).is_empty() && met(&evidence, 3).is_empty());
+        assert_eq!(met(&evidence.remember(2), 2), [router(3)]);
+    }
+
+    #[test]
+    fn who_is_met_in_turn_is_no_move_and_stays_in_the_set() {
+        let mut evidence = known();
+        for last in [3, 2, 3] {
+            answer(&mut evidence, FLOW, 2, router(last));
+        }
+        assert!(evidence.cell(FLOW, ttl(2)).unwrap().varies() && !evidence.has_moved(FLOW));
+        let mut next = evidence.remember(2);
+        assert_eq!(met(&next, 2).len(), 2);
+        // One of two is missing for as long as chance allows, and then is gone.
+        let missing = answers_to_miss(2);
+        for answers in 1..=missing {
+            answer(&mut next, FLOW, 2, router(3));
+            assert_eq!(next.unmet(ttl(2))[&router(2)], missing - answers);
+        }
+        assert_eq!(met(&next.remember(3), 2), [router(3)]);
+    }
+
+    #[test]
+    fn a_flow_that_moves_while_it_is_asked_has_moved() {
+        let mut evidence = known();
+        for last in [2, 3, 3] {
+            answer(&mut evidence, FLOW, 2, router(last));
+        }
+        assert!(!evidence.cell(FLOW, ttl(2)).unwrap().varies() && evidence.has_moved(FLOW));
+        assert_eq!(met(&evidence, 2), [router(3), router(3)]);
+    }
+
+    #[test]
+    fn the_destination_is_out_of_reach_only_after_many_packets_and_back_with_one_answer() {
+        let mut evidence = known();
+        answer(&mut evidence, FLOW, 1, router(1));
+        miss(&mut evidence, FLOW, 3, 3);
+        assert!(!evidence.is_out_of_reach(FLOW), "three packets may be lost");
+        miss(&mut evidence, FLOW, 3, 20);
+        assert!(evidence.is_out_of_reach(FLOW));
+        let mut next = evidence.remember(2);
+        assert!(next.is_out_of_reach(FLOW) && met(&next, 3).is_empty() && met(&next, 2).is_empty());
+        assert_eq!(met(&next.clone().within_reach(), 3), [destination()], "it is not gone");
+        answer(&mut next, FLOW, 3, destination());
+        assert!(!next.is_out_of_reach(FLOW) && !next.has_moved(FLOW));
+        assert_eq!(met(&next.remember(3), 2), [router(2)]);
+    }
+
+    #[test]
+    fn a_node_of_two_is_missed_thirty_times_in_a_row_once_in_a_billion() {
+        assert_eq!([2, 4].map(answers_to_miss), [30, 73]);
+    }
+}

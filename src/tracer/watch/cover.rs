@@ -96,3 +96,80 @@ fn end_in_vain(evidence: &Evidence, flow: FlowId, farthest: Option<Ttl>) -> Opti
     };
     Some((cell.past.round, flow, ttl))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Module,
+        flow::Family,
+        request,
+        simulation::{Bench, Network, Topology},
+        time::Time,
+        trace::Trace,
+    };
+
+    /// The first round over a network, and what it leaves to be known.
+    fn known(text: &str) -> Trace {
+        let topology: Topology = text.parse().unwrap();
+        let mut bench = Bench::new(Network::new(&topology, Family::V4, 3), 1, 1_000_000, 3);
+        let mut trace =
+            bench.trace(Default::default(), request::settings(&Module::default(), 3, None)).unwrap();
+        assert!(bench.now() > Time::ZERO);
+        trace.evidence = trace.evidence.remember(1);
+        trace
+    }
+
+    #[test]
+    fn every_node_and_every_link_out_of_a_wide_hop_is_covered() {
+        for text in
+            ["s -> r1 -> a1..a4 -> b1..b3 -> x -> d", "s -> r1\nr1 -> a -> x\nr1 -> b -> c -> x\nx -> d"]
+        {
+            let trace = known(text);
+            let chosen = cover(&trace.evidence);
+            let mut nodes = BTreeSet::new();
+            let mut links = BTreeSet::new();
+            for &(flow, ttl) in &chosen {
+                let met = |ttl: Ttl| trace.evidence.cell(flow, ttl).and_then(Cell::address);
+                nodes.insert((ttl, met(ttl)));
+                links.insert((ttl, ttl.previous().and_then(met), met(ttl)));
+            }
+            for hop in &trace.route.hops {
+                for node in &hop.nodes {
+                    assert!(
+                        nodes.contains(&(hop.ttl, node.address)),
+                        "{text}: {} {:?}",
+                        hop.ttl,
+                        node.address
+                    );
+                }
+            }
+            for link in &trace.route.links {
+                let (from, to) = trace.route.ends(link).unwrap();
+                let is_wide = trace.route.hop(link.ttl).unwrap().nodes.len() > 1;
+                let is_covered = links.contains(&(link.ttl.next(), from.address, to.address));
+                assert!(!is_wide || is_covered, "{text}: {link:?}");
+            }
+            assert!(
+                chosen.len() < usize::try_from(trace.probes_sent).unwrap() / 4,
+                "{text}: {}",
+                chosen.len()
+            );
+        }
+    }
+
+    #[test]
+    fn all_pinned_flows_have_their_turn() {
+        let mut evidence = known("s -> r1 -> a1..a4 -> x -> d").evidence;
+        let mut asked = BTreeSet::new();
+        for round in 2..30 {
+            let chosen = cover(&evidence);
+            asked.extend(chosen.iter().copied());
+            for &(flow, ttl) in &chosen {
+                evidence.sent(flow, ttl);
+            }
+            evidence = evidence.remember(round);
+        }
+        assert_eq!(asked, everything(&evidence).into_iter().collect());
+    }
+}
