@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use traceflow_exporter::{simulation::Topology, store::TargetCounters, strategy::Strategy};
+use traceflow_exporter::{config::Module, simulation::Topology, store::TargetCounters};
 
 use crate::watched::{INTERVAL, Watched, in_parallel, is_logged, is_wanted, variable};
 
@@ -166,7 +166,7 @@ impl Scenario {
     /// All steps in turn, `days` times over.
     fn run(&self, loss: f64, days: usize, seed: u32) -> BTreeMap<Kind, Score> {
         let steps: Vec<(Kind, &str)> = self.steps.repeat(days);
-        let mut watched = Watched::new(&self.topology(loss, &steps), Strategy::MdaLite, seed);
+        let mut watched = Watched::new(&self.topology(loss, &steps), Module::default(), seed);
         // Past what the file sets up at its beginning.
         watched.sleep(Duration::from_millis(2));
         let mut before = TargetCounters::default();

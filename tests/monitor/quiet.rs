@@ -2,7 +2,11 @@
 
 use std::{fmt, fs, path::Path};
 
-use traceflow_exporter::{simulation::Topology, strategy::Strategy};
+use traceflow_exporter::{
+    config::Module,
+    simulation::Topology,
+    strategy::{Confidence, Strategy},
+};
 
 use crate::watched::{Watched, alarms, in_parallel, is_logged, is_wanted, variable};
 
@@ -68,7 +72,7 @@ impl Day {
             text.push_str(&format!("\nnetwork loss={} burst=2 duplicate=0.01 reorder=0.05:5ms\n", self.loss));
         }
         let topology: Topology = text.parse().unwrap();
-        let mut watched = Watched::new(&topology, Strategy::MdaLite, self.seed);
+        let mut watched = Watched::new(&topology, Module::default(), self.seed);
         let mut outcome = Outcome::default();
         let mut paths = 0;
         for round in 0..self.rounds {
@@ -132,6 +136,36 @@ fn nothing_is_told_where_nothing_changed() {
         if CHEAP.contains(&day.network) {
             assert!(outcome.quiet <= outcome.first / 4.0, "{day}: {outcome}");
         }
+    }
+}
+
+/// Discoveries that promise little miss much, and later rounds find it.
+#[test]
+fn what_is_found_late_is_no_change() {
+    let topology: Topology = "s -> r1 -> a1..a6 -> x -> d".parse().unwrap();
+    let (mut late, mut whole) = (0, 0);
+    for seed in 0..20 {
+        let confidence = Confidence::new(0.2).unwrap();
+        let mut watched = Watched::new(&topology, Module { confidence, ..Module::default() }, seed);
+        let counters = (0..=GROWTH).map(|_| watched.round().counters).last().unwrap();
+        assert_eq!(alarms(&counters), 0, "seed {seed}");
+        late += counters.late_discoveries;
+        whole += u32::from(watched.is_whole());
+    }
+    assert!(late > 0, "every first round was whole");
+    assert_eq!(whole, 20);
+}
+
+/// The flows of `fixed` are all asked in each round, and no lost reply of theirs is a change.
+#[test]
+fn fixed_flows_raise_no_alarm_either() {
+    let text = "s -> r1 -> a1..a4 -> x -> d\nnetwork loss=0.1 burst=2";
+    let module = Module { strategy: Strategy::Fixed, ..Module::default() };
+    let mut watched = Watched::new(&text.parse().unwrap(), module, 1);
+    for round in 0..60 {
+        let snapshot = watched.round();
+        assert_eq!(alarms(&snapshot.counters), 0, "round {round}: {:?}", snapshot.changes);
+        assert_eq!(snapshot.flows, 16);
     }
 }
 

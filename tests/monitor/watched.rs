@@ -10,7 +10,6 @@ use traceflow_exporter::{
     request,
     simulation::{Bench, Network, Seen, Topology},
     store::{Snapshot, TargetCounters},
-    strategy::Strategy,
     time::Time,
 };
 
@@ -25,11 +24,11 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// The destination of a topology, watched with a strategy. All chance comes from the seed, which has the family too.
-    pub(crate) fn new(topology: &Topology, strategy: Strategy, seed: u32) -> Self {
+    /// The destination of a topology, watched as a module says. All chance comes from the seed, which has the family too.
+    pub(crate) fn new(topology: &Topology, module: Module, seed: u32) -> Self {
         let family = if seed.is_multiple_of(2) { Family::V4 } else { Family::V6 };
         let network = Network::new(topology, family, seed.into());
-        let target = target(&format!("seed-{seed}"), strategy);
+        let target = target(&format!("seed-{seed}"), module);
         let monitor = Monitor::new(Arc::new(target), Duration::from_secs(3600));
         Self { bench: Bench::new(network, 1, 1_000_000, seed.into()), monitor, rounds: 0 }
     }
@@ -113,8 +112,8 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(all: Vec<T>, run: impl Fn(&T) -> R +
     all.into_iter().zip(results.into_iter().map(|(_, result)| result)).collect()
 }
 
-fn target(name: &str, strategy: Strategy) -> Target {
+fn target(name: &str, module: Module) -> Target {
     let text = format!("targets: [{{ name: {name}, host: 192.0.2.1 }}]");
     let target = Config::parse("test", &text).unwrap().targets.remove(0);
-    Target { module: Arc::new(Module { strategy, ..Module::default() }), ..target }
+    Target { module: Arc::new(module), ..target }
 }
