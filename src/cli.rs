@@ -43,6 +43,9 @@ struct ServeArgs {
     /// Path of the metrics.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     telemetry_path: String,
+    /// Directory in which the state of the targets outlasts a restart; without it, it is kept in memory alone.
+    #[arg(long = "storage.path", value_name = "DIR")]
+    storage_path: Option<PathBuf>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -178,6 +181,7 @@ mod tests {
             "traceflow_exporter",
             "traceflow_exporter --config.file=a.yaml --config.check --log.level=debug --log.format=json",
             "traceflow_exporter --web.listen-address=:10659 --web.listen-address=[::1]:1 --web.telemetry-path=/m",
+            "traceflow_exporter --storage.path=/var/lib/traceflow_exporter",
             "traceflow_exporter trace --protocol udp -4 --strategy fixed --confidence 0.95 --paths 32 192.0.2.1",
             "traceflow_exporter trace -6 --first-ttl 2 --max-ttl 20 --source ::1 --source-port 40000 2001:db8::1",
             "traceflow_exporter trace --destination-port 53 --wait 1s --pps 100 --format json --output x.json h",
@@ -192,6 +196,7 @@ mod tests {
     fn bad_usage_is_refused() {
         let cases = [
             "traceflow_exporter --config.fil=a",
+            "traceflow_exporter --storage.path=",
             "traceflow_exporter trace",
             "traceflow_exporter trace --first-ttl 0 h",
             "traceflow_exporter trace --max-ttl 256 h",

@@ -5,9 +5,9 @@
 //!
 //! [`config`] reads a file into a validated value. For each target in it the [`scheduler`] runs a task that waits for the
 //! target's place in the interval, asks [`resolve`] for an address, turns the module's settings into a [`request`], and has
-//! the trace made. [`monitor`] takes in the outcome and yields a snapshot, which goes into the [`store`]. The views read the
-//! store and nothing else: [`metrics`] as the Prometheus exposition, [`web`] as pages and JSON, [`render`] as what
-//! `trace HOST` prints. [`cli`] is where the parts are put together.
+//! the trace made. [`monitor`] takes in the outcome and yields a snapshot, which goes into the [`store`] once [`storage`] has
+//! what is to outlast the process. The views read the store and nothing else: [`metrics`] as the Prometheus exposition,
+//! [`web`] as pages and JSON, [`render`] as what `trace HOST` prints. [`cli`] is where the parts are put together.
 //!
 //! A trace is the work of a [`tracer`]: an engine without sockets or clock that is told the time and what was answered, and
 //! says what to send and when to come back. A policy in it, one for each [`strategy`], chooses which flow to ask at which
@@ -39,6 +39,7 @@ pub mod resolve;
 pub mod route;
 pub mod scheduler;
 pub mod simulation;
+pub mod storage;
 pub mod store;
 pub mod strategy;
 pub mod time;

@@ -5,6 +5,7 @@
 //! happen or how they are made.
 
 mod judge;
+mod state;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,6 +15,7 @@ use std::{
 };
 
 use self::judge::{Verdict, judge};
+pub use self::state::State;
 use crate::{
     change::{self, Change, ChangeKind, Part},
     config::Target,

@@ -9,6 +9,7 @@ mod count;
 mod diamond;
 mod evidence;
 mod memory;
+pub(crate) mod pinned;
 mod stopping;
 mod zone;
 

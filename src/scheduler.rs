@@ -9,13 +9,14 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     config::{Config, Target},
-    monitor::Monitor,
+    monitor::{Monitor, State},
     network::{
         Network,
         clock::{self, Clock},
     },
     request::request,
     resolve::{ResolveError, Resolved, Resolver},
+    storage::{Storage, StorageError},
     store::Store,
     time::Time,
     trace::{StopReason, Trace},
@@ -29,44 +30,73 @@ const ROUND_TIME: (Duration, Duration) = (Duration::from_secs(300), Duration::fr
 /// How often a target may say that it is in another kind of trouble.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(60);
 
+/// States written at the same time. The threads that wait for the disk are the same that look up names and answer scrapes: a disk
+/// that hangs must not take them all.
+const WRITES_MAX: usize = 16;
+
 /// What all targets share.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     network: Network,
     store: Store,
+    storage: Option<Storage>,
     clock: Clock,
     turns: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
     resolver: Resolver,
 }
 
 impl Scheduler {
-    /// A scheduler that makes at most as many rounds at once as the configuration allows.
+    /// A scheduler that makes at most as many rounds at once as the configuration allows. Without a storage nothing outlasts the
+    /// process.
     #[must_use]
-    pub fn new(network: Network, store: Store, config: &Config) -> Self {
+    pub fn new(network: Network, store: Store, storage: Option<Storage>, config: &Config) -> Self {
         let turns = usize::try_from(config.global.max_rounds_in_progress).unwrap_or(usize::MAX);
         let turns = Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS)));
-        Self { network, store, clock: Clock::start(), turns, resolver: Resolver::default() }
+        Self {
+            network,
+            store,
+            storage,
+            clock: Clock::start(),
+            turns,
+            writes: Arc::new(Semaphore::new(WRITES_MAX)),
+            resolver: Resolver::default(),
+        }
     }
 
-    /// Starts to trace all targets of a configuration. Dropping the set ends it.
-    #[must_use]
-    pub fn start(&self, config: &Config) -> JoinSet<()> {
+    /// Starts to trace all targets of a configuration, each from where it was before. Dropping the set ends it.
+    ///
+    /// # Errors
+    /// When what was kept of a target cannot be read.
+    pub fn start(&self, config: &Config) -> Result<JoinSet<()>, StorageError> {
+        let monitors = config.targets.iter().map(|target| {
+            let mut monitor = Monitor::new(Arc::new(target.clone()), config.global.rediscover_interval);
+            if let Some(state) = self.kept(target)? {
+                monitor.restore(state);
+            }
+            Ok(monitor)
+        });
+        let monitors = monitors.collect::<Result<Vec<_>, StorageError>>()?;
         let mut tasks = JoinSet::new();
-        for target in &config.targets {
-            let monitor = Monitor::new(Arc::new(target.clone()), config.global.rediscover_interval);
+        for monitor in monitors {
             // A configured target is visible before its first round.
             self.store.publish(monitor.snapshot());
             tasks.spawn(self.clone().watch(monitor));
         }
-        tasks
+        Ok(tasks)
+    }
+
+    fn kept(&self, target: &Target) -> Result<Option<State>, StorageError> {
+        self.storage.as_ref().map_or(Ok(None), |storage| storage.load(target.name.as_str()))
     }
 
     /// Traces one target for as long as it lives.
     async fn watch(self, mut monitor: Monitor) {
         let interval = monitor.target().interval;
         let mut slots = Slots::new(self.clock.now(), interval, monitor.seed());
-        let (mut trouble, mut name_trouble) =
-            (Trouble::new("target cannot be traced"), Trouble::new("the address known before is traced"));
+        let mut trouble = Trouble::new("target cannot be traced");
+        let mut name_trouble = Trouble::new("the address known before is traced");
+        let mut storage_trouble = Trouble::new("the state is not kept: a restart falls back to an older one");
         loop {
             let due = slots.due();
             tokio::time::sleep_until(self.clock.instant(due)).await;
@@ -75,14 +105,14 @@ impl Scheduler {
             let resolved = self.resolve(&monitor).await;
             let lookup = self.clock.now().since(asked);
             // The semaphore is never closed.
-            let Ok(_turn) = self.turns.acquire().await else {
+            let Ok(turn) = self.turns.acquire().await else {
                 return;
             };
             let began = self.clock.now();
             if began.since(due) > interval / DELAY_SHARE && !slots.is_first() {
                 self.store.note_delay();
             }
-            let _in_progress = self.store.begin_round();
+            let in_progress = self.store.begin_round();
             let outcome = match resolved {
                 Ok(Resolved { address, trouble }) => {
                     let trouble = trouble.map(|error| error.to_string());
@@ -95,11 +125,25 @@ impl Scheduler {
             let ended = clock::timestamp();
             trouble.report(monitor.target(), self.clock.now(), failure(outcome.as_ref()));
             monitor.absorb(self.clock.now(), ended.checked_sub(duration).unwrap_or(ended), duration, outcome);
+            // The disk is nothing that others have to wait for.
+            drop((turn, in_progress));
+            // Before anyone can see it: what a scrape has shown is never taken back.
+            let kept = self.keep(&monitor).await.err();
+            storage_trouble.report(monitor.target(), self.clock.now(), kept.as_ref());
             self.store.publish(monitor.snapshot());
             for _ in 0..slots.advance(self.clock.now()) {
                 self.store.note_delay();
             }
         }
+    }
+
+    /// Writes down what is to outlast the process. The error is one line.
+    async fn keep(&self, monitor: &Monitor) -> Result<(), String> {
+        let Some(storage) = self.storage.clone() else { return Ok(()) };
+        let _write = self.writes.acquire().await;
+        let (target, state) = (Arc::clone(monitor.target()), monitor.state());
+        let written = tokio::task::spawn_blocking(move || storage.save(target.name.as_str(), &state));
+        written.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     async fn resolve(&self, monitor: &Monitor) -> Result<Resolved, ResolveError> {

@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{change::Change, flow::Protocol, probe::Ttl, strategy::Strategy, trace::Trace};
 
 /// Everything known of one target.
@@ -51,8 +53,9 @@ pub struct LastRound {
     pub outcome: Result<Arc<Trace>, Arc<str>>,
 }
 
-/// What happened over all rounds of a target.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What happened over all rounds of a target. A counter that a kept state does not know yet begins at 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TargetCounters {
     /// Rounds that ended.
     pub rounds: u64,
@@ -79,7 +82,7 @@ pub struct TargetCounters {
 }
 
 /// Packets sent and answers received.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Packets sent.
     pub sent: u64,
@@ -88,7 +91,7 @@ pub struct Tally {
 }
 
 /// How often which round-trip time was seen.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
     /// Observations up to each of [`Histogram::BOUNDS`], but above the bound before it.
     buckets: [u64; Histogram::BOUNDS.len()],

@@ -14,6 +14,7 @@ use crate::{
     network::{Network, Sockets, clock, echo_id, random_secret},
     request::wanted_by,
     scheduler::Scheduler,
+    storage::Storage,
     store::Store,
     web,
 };
@@ -32,6 +33,8 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
         tracing::warn!(key, "this version does not do what the key asks for");
     }
 
+    let storage =
+        arguments.storage_path.as_deref().map(Storage::open).transpose().map_err(ExitError::failed)?;
     let secret = random_secret().map_err(ExitError::failed)?;
     let sockets = Sockets::open(&wanted_by(&config, echo_id(secret))).map_err(ExitError::failed)?;
     let listeners = web::bind(&arguments.listen_address).map_err(ExitError::failed)?;
@@ -42,7 +45,8 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
         let (network, driver) =
             Network::start(sockets, secret, config.global.max_pps).map_err(ExitError::failed)?;
         let store = Store::default();
-        let targets = Scheduler::new(network.clone(), store.clone(), &config).start(&config);
+        let scheduler = Scheduler::new(network.clone(), store.clone(), storage, &config);
+        let targets = scheduler.start(&config).map_err(ExitError::failed)?;
         let engine = Arc::new(move || network.counters());
         let state = web::State::new(store, engine, &arguments.telemetry_path, web::Bounds::default());
         state.set_limits(Limits {

@@ -59,7 +59,7 @@ impl From<&Answer> for Met {
 }
 
 /// What earlier rounds know of a flow at a TTL.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Past {
     /// Whom the flow met: one, or several where a balancer before deals out packet by packet. Empty where nothing is known.
     pub met: Vec<Met>,
@@ -74,10 +74,13 @@ pub struct Past {
 pub enum Standing {
     /// Nothing speaks against it.
     #[default]
+    #[serde(rename = "b")]
     Believed,
     /// The flow was seen to go elsewhere.
+    #[serde(rename = "m")]
     Moved,
     /// The flow does not come so far any more.
+    #[serde(rename = "o")]
     OutOfReach,
 }
 

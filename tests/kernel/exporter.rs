@@ -5,7 +5,7 @@ use std::{
     fs,
     io::Write as _,
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -23,7 +23,7 @@ use crate::{
 /// How often to look for something that has to happen, [`PAUSE`] apart, before the test fails: 30 seconds.
 const LOOKS: usize = 300;
 const PAUSE: Duration = Duration::from_millis(100);
-const ARGUMENTS: [&str; 2] = ["--config.file=config.yaml", "--web.listen-address=127.0.0.1:10659"];
+pub(crate) const ARGUMENTS: [&str; 2] = ["--config.file=config.yaml", "--web.listen-address=127.0.0.1:10659"];
 
 /// A running program at the source of a lab, with its files. It is ended when it is dropped.
 pub(crate) struct Running {
@@ -32,7 +32,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn start(lab: &Lab, program: &str, arguments: &[&str], files: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(lab: &Lab, program: &str, arguments: &[&str], files: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {
             fs::write(directory.path().join(name), text).unwrap();
@@ -52,6 +52,12 @@ impl Running {
         Self::start(lab, PROGRAM, &ARGUMENTS, &[("config.yaml", config)])
     }
 
+    /// An exporter whose targets' states outlast it in a directory.
+    pub(crate) fn exporter_keeping(lab: &Lab, config: &str, storage: &Path) -> Self {
+        let storage = format!("--storage.path={}", storage.display());
+        Self::start(lab, PROGRAM, &[&ARGUMENTS[..], &[&storage]].concat(), &[("config.yaml", config)])
+    }
+
     /// An exporter that asks this name server.
     pub(crate) fn exporter_with_resolver(lab: &Lab, config: &str, server: IpAddr) -> Self {
         let resolver = format!("nameserver {server}\noptions timeout:30\n");
@@ -61,12 +67,18 @@ impl Running {
         Self::start(lab, "unshare", &arguments, &[("config.yaml", config), ("resolv.conf", &resolver)])
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// A file of its working directory, as the program sees it: it may have a mount of its own there.
+    pub(crate) fn own_file(&self, name: &str) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.process.id()));
+        root.join(self.file(name).strip_prefix("/").unwrap())
     }
 
     /// Sends SIGTERM; the exit code where it ends in this time.
@@ -83,7 +95,7 @@ impl Running {
     }
 
     /// Sends SIGTERM and waits for the end; its exit code.
-    fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         self.process.wait().unwrap().code()

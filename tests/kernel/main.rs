@@ -14,7 +14,9 @@
 mod exporter;
 mod lab;
 mod lab_tests;
+mod monitor;
 mod network_tests;
 mod prober;
 mod protocols;
+mod restart;
 mod traces;

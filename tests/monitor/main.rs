@@ -13,4 +13,5 @@
 
 mod alarm;
 mod quiet;
+mod restart;
 mod watched;

@@ -16,6 +16,8 @@ use traceflow_exporter::{
 /// From one round to the next.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(60);
 
+const REDISCOVER_INTERVAL: Duration = Duration::from_secs(3600);
+
 /// A monitor, and the network that its target is on.
 pub(crate) struct Watched {
     bench: Bench,
@@ -29,7 +31,7 @@ impl Watched {
         let family = if seed.is_multiple_of(2) { Family::V4 } else { Family::V6 };
         let network = Network::new(topology, family, seed.into());
         let target = target(&format!("seed-{seed}"), module);
-        let monitor = Monitor::new(Arc::new(target), Duration::from_secs(3600));
+        let monitor = Monitor::new(Arc::new(target), REDISCOVER_INTERVAL);
         Self { bench: Bench::new(network, 1, 1_000_000, seed.into()), monitor, rounds: 0 }
     }
 
@@ -54,6 +56,14 @@ impl Watched {
         let stamp = Timestamp::UNIX_EPOCH + started.since(Time::ZERO);
         self.monitor.absorb(now, stamp, now.since(started), Ok(trace));
         self.monitor.snapshot()
+    }
+
+    /// Goes on with what a new process would know.
+    pub(crate) fn restart(&mut self) {
+        let kept = serde_json::to_string(&self.monitor.state()).unwrap();
+        let mut monitor = Monitor::new(Arc::clone(self.monitor.target()), REDISCOVER_INTERVAL);
+        monitor.restore(serde_json::from_str(&kept).unwrap());
+        self.monitor = monitor;
     }
 
     /// Whether the route known has everything that there is now.
