@@ -19,11 +19,7 @@ use prometheus::{core::Collector, process_collector::ProcessCollector};
 
 pub use self::exposition::CONTENT_TYPE;
 use self::{exposition::Exposition, target::Target};
-use crate::{
-    change::ChangeKind,
-    counters::Counters,
-    store::{Snapshot, Store},
-};
+use crate::{counters::Counters, store::Store};
 
 /// All that one scrape shows.
 #[derive(Clone, Copy, Debug)]
@@ -101,10 +97,4 @@ pub fn render(scrape: &Scrape<'_>) -> String {
         out.families(&collector.collect());
     }
     out.into_text()
-}
-
-/// When the last path change was found, as far as the changes kept reach; `None` where they hold none.
-pub(crate) fn last_path_change(snapshot: &Snapshot) -> Option<jiff::Timestamp> {
-    let newest = snapshot.changes.iter().rev().find(|change| change.kind == ChangeKind::Path);
-    newest.map(|change| change.at)
 }

@@ -284,6 +284,7 @@ impl Monitor {
         }
         if is_path_change {
             self.counters.path_changes += 1;
+            self.counters.last_path_change = Some(at);
             self.note(Change { kind: ChangeKind::Path, came, went, flows: moved, ..Change::at(at) });
         } else if !moved.is_empty() {
             self.counters.flow_moves += u64::try_from(moved.len()).unwrap_or(u64::MAX);

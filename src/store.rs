@@ -69,6 +69,8 @@ pub struct TargetCounters {
     pub address_changes: u64,
     /// Confirmed changes of the set of nodes and links.
     pub path_changes: u64,
+    /// When the last of them was found, on the wall clock; `None` where there was none.
+    pub last_path_change: Option<jiff::Timestamp>,
     /// Flows that took another known way.
     pub flow_moves: u64,
     /// Nodes and links found late.

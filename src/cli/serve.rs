@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{ExitError, ServeArgs, log, print};
 use crate::{
-    config::{Config, Global},
+    config::Config,
     metrics::{Limits, Reload},
     network::{Network, Sockets, clock, echo_id, random_secret},
     request::wanted_by,
@@ -87,13 +87,12 @@ fn check(arguments: &ServeArgs) -> Result<(), ExitError> {
 
 /// Keys of the configuration that were set and do nothing yet.
 fn without_effect(config: &Config) -> Vec<&'static str> {
-    let (global, default) = (&config.global, Global::default());
+    let global = &config.global;
     let keys = [
         ("target_files", !config.target_files.is_empty()),
         ("probe.enabled", config.probe.enabled),
         ("global.reverse_dns", global.reverse_dns),
         ("global.asn_database", global.asn_database.is_some()),
-        ("global.rediscover_interval", global.rediscover_interval != default.rediscover_interval),
     ];
     keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect()
 }
@@ -146,13 +145,7 @@ mod tests {
             (
                 "{ target_files: [a.yaml], probe: { enabled: true }, \
                  global: { reverse_dns: true, asn_database: a.mmdb, rediscover_interval: 2h } }",
-                &[
-                    "target_files",
-                    "probe.enabled",
-                    "global.reverse_dns",
-                    "global.asn_database",
-                    "global.rediscover_interval",
-                ][..],
+                &["target_files", "probe.enabled", "global.reverse_dns", "global.asn_database"][..],
             ),
         ];
         for (text, expected) in cases {

@@ -6,7 +6,6 @@ use super::{
     Limits,
     detail::Detail,
     exposition::{Exposition, Labels},
-    last_path_change,
 };
 use crate::{
     route::Route,
@@ -207,7 +206,7 @@ pub(super) fn write(out: &mut Exposition, targets: &[Target<'_>]) {
         "traceflow_last_path_change_timestamp_seconds",
         "When the round ended that found the last path change, in seconds since the epoch; absent as long as there was none.",
         targets.iter().filter_map(|target| {
-            let changed = last_path_change(target.snapshot)?;
+            let changed = target.snapshot.counters.last_path_change?;
             Some((target.labels(), changed.as_duration().as_secs_f64()))
         }),
     );
@@ -249,7 +248,7 @@ fn is_free(name: &str) -> bool {
 fn series(snapshot: &Snapshot) -> usize {
     // A histogram has its bounds, +Inf, the sum and the count.
     let histogram = Histogram::BOUNDS.len() + 3;
-    let timestamps =
-        usize::from(snapshot.last_round.is_some()) + usize::from(last_path_change(snapshot).is_some());
+    let timestamps = usize::from(snapshot.last_round.is_some())
+        + usize::from(snapshot.counters.last_path_change.is_some());
     1 + GAUGES.len() + timestamps + COUNTERS.len() + histogram
 }

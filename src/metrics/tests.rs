@@ -374,15 +374,15 @@ fn balancing_and_labels_of_nodes() {
 }
 
 #[test]
-fn the_last_path_change_is_the_newest_of_its_kind() {
+fn the_last_path_change_is_told_for_as_long_as_its_counter() {
     let name = "traceflow_last_path_change_timestamp_seconds";
     let mut snapshot = sample::changed(sample::traced("a", sample::diamond()));
     let shown = |snapshot: &Snapshot| value(&samples([snapshot.clone()]), name, "a");
     let at: Timestamp = "2026-01-02T03:01:05.678Z".parse().expect("a time");
-    assert_eq!(shown(&snapshot), Some(at.as_duration().as_secs_f64()));
-    snapshot.changes.retain(|change| change.kind != ChangeKind::Path);
-    assert!(!snapshot.changes.is_empty());
-    assert_eq!(shown(&snapshot), None, "other changes are none of the path");
+    snapshot.changes.clear();
+    assert_eq!(shown(&snapshot), Some(at.as_duration().as_secs_f64()), "its history may be gone");
+    snapshot.counters.last_path_change = None;
+    assert_eq!(shown(&snapshot), None);
 }
 
 #[test]

@@ -146,6 +146,7 @@ pub(crate) fn changed(mut snapshot: Snapshot) -> Snapshot {
     let link = |to| Part::Link { ttl: Ttl::MIN, from: address("192.0.2.1"), to: address(to) };
     let counters = &mut snapshot.counters;
     counters.path_changes = 11;
+    counters.last_path_change = Some(STARTED - SignedDuration::from_mins(3));
     counters.flow_moves = 12;
     counters.late_discoveries = 13;
     counters.length_changes = 14;

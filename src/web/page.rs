@@ -6,7 +6,6 @@ use std::{
 };
 
 use crate::{
-    metrics::last_path_change,
     render::milliseconds,
     route::RttSummary,
     store::{Snapshot, Store},
@@ -104,7 +103,7 @@ fn write_row(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         or_dash(hops),
         or_dash(rtt),
         snapshot.counters.path_changes,
-        or_dash(last_path_change(snapshot).map(time)),
+        or_dash(snapshot.counters.last_path_change.map(time)),
         or_dash(snapshot.last_round.as_ref().map(|round| time(round.started))),
     )
 }
