@@ -123,8 +123,11 @@ impl Monitor {
         let most = ROUND_PROBES + ROUND_PROBES_A_PIN * u32::try_from(cells).unwrap_or(u32::MAX / 64);
         Settings {
             max_probes: settings.max_probes.min(most),
-            confidence: grown(settings.confidence, self.age),
-            baseline: Some(Baseline { evidence: self.pinned.clone(), full }),
+            baseline: Some(Baseline {
+                evidence: self.pinned.clone(),
+                full,
+                confidence: grown(settings.confidence, self.age),
+            }),
             ..settings
         }
     }

@@ -92,6 +92,8 @@ pub struct Baseline {
     pub evidence: Evidence,
     /// Whether every pinned probe is asked, not only as many as pass every node and link.
     pub full: bool,
+    /// Confidence that the route is whole when the trace is over, beyond the one that its settings promise.
+    pub confidence: Confidence,
 }
 
 /// A point in time at which something is due, and what.
@@ -157,9 +159,11 @@ impl Tracer {
     /// Begins a trace. Nothing is sent before [`Tracer::poll_transmit`] is called.
     #[must_use]
     pub fn new(mut settings: Settings, now: Time) -> Self {
-        let Baseline { evidence, full } = settings.baseline.take().unwrap_or_default();
-        let policy =
-            if evidence.has_past() { Box::new(Watch::new(strategy, full)) } else { strategy(&settings) };
+        let Baseline { evidence, full, confidence } = settings.baseline.take().unwrap_or_default();
+        let policy = match evidence.has_past() {
+            true => Box::new(Watch::new(strategy, full, confidence)),
+            false => strategy(&settings),
+        };
         let mut tracer = Self {
             pacer: Pacer::new(settings.pps, settings.burst, now),
             policy,

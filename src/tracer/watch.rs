@@ -51,6 +51,8 @@ pub(super) struct Watch {
     inner: Option<Box<dyn Policy>>,
     /// Whether every pinned probe is asked.
     full: bool,
+    /// What the strategy is to reach where nothing has moved.
+    confidence: Confidence,
     /// Hops at which all pinned flows were asked, and flows that were asked at all their hops.
     checked: BTreeSet<Ttl>,
     retraced: BTreeSet<FlowId>,
@@ -68,11 +70,12 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(make: fn(&Settings) -> Box<dyn Policy>, full: bool) -> Self {
+    pub(super) fn new(make: fn(&Settings) -> Box<dyn Policy>, full: bool, confidence: Confidence) -> Self {
         Self {
             make,
             inner: None,
             full,
+            confidence,
             checked: BTreeSet::new(),
             retraced: BTreeSet::new(),
             repeated: BTreeMap::new(),
@@ -279,9 +282,8 @@ impl Watch {
     /// Goes on with the strategy from what is known now.
     fn explore(&mut self, plan: &mut Plan<'_>) {
         let mut settings = plan.settings.clone();
-        if self.moved {
-            settings.confidence = settings.confidence.max(Confidence::PROVEN);
-        }
+        settings.confidence =
+            if self.moved { self.confidence.max(Confidence::PROVEN) } else { self.confidence };
         let mut inner = (self.make)(&settings);
         inner.start(plan);
         self.inner = Some(inner);
