@@ -15,6 +15,8 @@ use crate::{flow::FlowId, probe::Ttl};
 const FLOWS_MAX: usize = 1024;
 /// Chance that a flow which does reach the destination leaves so many packets unanswered as count for a loss.
 const FALSE_LOSS: f64 = 1e-6;
+/// Packets that count for one, since loss comes in bursts.
+const BURST: f64 = 3.0;
 /// Chance of not meeting a node behind a per-packet balancer that is there, at which it is said to be gone.
 const FALSE_ABSENCE: f64 = 1e-9;
 
@@ -147,8 +149,7 @@ impl Evidence {
         let own = self.cell(flow, ttl).map_or(0, |cell| cell.sent);
         let missing = 1.0 - self.answered_share(ttl);
         let rules_out = |packets: u32, least: u32, chance: f64| {
-            let packets = i32::try_from(packets).unwrap_or(i32::MAX);
-            packets.unsigned_abs() >= least && missing.powi(packets) < chance
+            packets >= least && missing.powf(f64::from(packets) / BURST) < chance
         };
         let is_shown = rules_out(own, OUT_OF_REACH, FALSE_LOSS)
             || rules_out(alike.values().sum(), 2 * OUT_OF_REACH, FALSE_LOSS * FALSE_LOSS);

@@ -35,7 +35,7 @@ const ZONE_MAX: usize = 48;
 const WAVE: u8 = 3;
 
 /// Goes until a flow counts as lost.
-const WAVES: u8 = 8;
+const WAVES: u8 = 12;
 
 /// Where a flow that fell silent is asked for its end, and in how many goes it was.
 #[derive(Clone, Copy, Debug)]
@@ -235,7 +235,7 @@ impl Watch {
             }
             self.retrace(flow, plan);
             let sent = plan.evidence.cell(flow, end).map_or(0, |cell| cell.sent);
-            if waves >= WAVES || sent >= 2 * OUT_OF_REACH || plan.evidence.is_out_of_reach(flow) {
+            if waves >= WAVES || sent >= 3 * OUT_OF_REACH || plan.evidence.is_out_of_reach(flow) {
                 continue;
             }
             self.suspects.insert(flow, Suspect { end, waves: waves + 1 });
