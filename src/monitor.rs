@@ -297,7 +297,7 @@ impl Monitor {
             self.counters.reachability_changes += 1;
             let detail = match reached {
                 [true, false] => "the destination is out of reach".to_owned(),
-                [false, true] => "the destination is reached again".to_owned(),
+                [false, true] => "the destination is in reach".to_owned(),
                 _ => format!("{} flows lost, {} back, others reach the destination", lost.len(), found.len()),
             };
             let flows = lost.into_iter().chain(found).collect();

@@ -31,6 +31,8 @@ pub(super) struct Verdict {
     pub(super) found: Vec<FlowId>,
     /// Whether the destination was reached before and is reached now.
     pub(super) reached: [bool; 2],
+    /// Whether a flow that was known before reaches it: what only new flows reach may have been in reach all along.
+    pub(super) is_back: bool,
     /// Shortest and longest path before and now, where they are not the same.
     pub(super) lengths: Option<[(u8, u8); 2]>,
 }
@@ -43,7 +45,8 @@ impl Verdict {
 
     /// Whether the destination, or a branch, went out of reach or came back.
     pub(super) fn is_reachability_change(&self) -> bool {
-        self.reached[0] != self.reached[1] || !self.lost.is_empty() || !self.found.is_empty()
+        let is_back = !self.reached[0] && self.is_back;
+        self.reached[0] && !self.reached[1] || is_back || !self.lost.is_empty() || !self.found.is_empty()
     }
 }
 
@@ -54,13 +57,14 @@ pub(super) fn judge(before: &Evidence, after: &Evidence, samples: &BTreeMap<Ttl,
         after.flows().map(|(flow, _)| flow).filter(|&flow| after.has_moved(flow)).collect();
     let movers: BTreeSet<FlowId> = moved.iter().copied().collect();
     let reached = [before, after].map(is_reached);
+    let is_back = before.flows().any(|(flow, _)| is_alive(after, flow));
     let (lost, found) = reach(before, after, &movers);
     let absent = after.ttls().into_iter().flat_map(|ttl| {
         after.absent(ttl).into_iter().filter_map(move |met| Some(Part::Node { ttl, address: met.address()? }))
     });
     let absent: BTreeSet<Part> = absent.collect();
     if absent.is_empty() && after.is_as_before() {
-        return Verdict { lost, found, reached, ..Verdict::default() };
+        return Verdict { lost, found, reached, is_back, ..Verdict::default() };
     }
     let [then, now] = [before, after].map(|evidence| Route::build(&evidence.clone().within_reach()));
     let [known, seen] = [&then, &now].map(parts);
@@ -82,7 +86,7 @@ pub(super) fn judge(before: &Evidence, after: &Evidence, samples: &BTreeMap<Ttl,
 
     let lengths = [Route::build(before), Route::build(after)].map(|route| span(&route.paths));
     let differs = reached == [true, true] && lengths[0] != lengths[1];
-    Verdict { came, went, late, moved, lost, found, reached, lengths: differs.then_some(lengths) }
+    Verdict { came, went, late, moved, lost, found, reached, is_back, lengths: differs.then_some(lengths) }
 }
 
 /// Hop counts of the shortest and the longest path.

@@ -156,6 +156,22 @@ fn what_is_found_late_is_no_change() {
     assert_eq!(whole, 20);
 }
 
+/// At first all flows go where they are refused; later ones find the branch that was open all along.
+#[test]
+fn a_destination_found_late_did_not_come_back() {
+    let text = "s -> r1\nr1 -> a weight=30\nr1 -> b\na -> d\nb -> d\nnode a unreachable=1";
+    let topology: Topology = text.parse().unwrap();
+    let mut late = 0;
+    for seed in 0..40 {
+        let mut watched = Watched::new(&topology, Module::default(), seed);
+        let first = watched.round().trace().is_some_and(|trace| trace.route.reached());
+        let last = (0..GROWTH).map(|_| watched.round()).last().unwrap();
+        assert_eq!(alarms(&last.counters), 0, "seed {seed}: {:?}", last.changes);
+        late += u32::from(!first && last.is_up());
+    }
+    assert!(late > 0, "no seed shows it");
+}
+
 /// The flows of `fixed` are all asked in each round, and no lost reply of theirs is a change.
 #[test]
 fn fixed_flows_raise_no_alarm_either() {
