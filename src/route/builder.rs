@@ -185,19 +185,29 @@ fn advance(walks: &mut [Walk<'_>], ttl: Ttl, evidence: &Evidence) -> Vec<Key> {
 /// Flows through one node that are answered one hop further, from which on a single silent one among them is no witness of a silent
 /// node: six flows would have shown a second successor to more than one of them in nearly all cases, and a burst of loss is likelier.
 const WITNESSES: usize = 6;
+/// Silent flows are no witnesses of a node either where they are fewer than this part of what equal shares would give it.
+const SHARE: usize = 8;
 
 fn without_doubtful_silence(walks: &[Walk<'_>], met: &[Option<BTreeSet<Key>>]) -> Vec<Option<BTreeSet<Key>>> {
-    let mut answered: BTreeMap<Option<&Position>, usize> = BTreeMap::new();
-    let mut silent: BTreeMap<Option<&Position>, usize> = BTreeMap::new();
+    // Behind a lone node every flow comes from there, whether it was asked there or not.
+    let known = walks.iter().filter_map(|walk| walk.trail.last()).filter(|at| **at != Position::Unknown);
+    let is_lone = known.collect::<BTreeSet<_>>().len() <= 1;
+    let before = |walk: &'_ Walk<'_>| walk.trail.last().filter(|_| !is_lone).cloned();
+    let mut answered: BTreeMap<Option<Position>, usize> = BTreeMap::new();
+    let mut silent: BTreeMap<Option<Position>, usize> = BTreeMap::new();
+    let mut kinds: BTreeMap<Option<Position>, BTreeSet<Key>> = BTreeMap::new();
     for (walk, met) in walks.iter().zip(met) {
         for key in met.iter().flatten() {
+            kinds.entry(before(walk)).or_default().insert(*key);
             let counts = if matches!(key, Key::Silent(_)) { &mut silent } else { &mut answered };
-            *counts.entry(walk.trail.last()).or_default() += 1;
+            *counts.entry(before(walk)).or_default() += 1;
         }
     }
     let doubtful = |walk: &Walk<'_>| {
-        let count = |counts: &BTreeMap<_, usize>| counts.get(&walk.trail.last()).copied().unwrap_or(0);
+        let count = |counts: &BTreeMap<_, usize>| counts.get(&before(walk)).copied().unwrap_or(0);
+        let kinds = kinds.get(&before(walk)).map_or(0, BTreeSet::len);
         count(&silent) == 1 && count(&answered) >= WITNESSES
+            || count(&silent) * SHARE * kinds < count(&answered)
     };
     let kept = walks.iter().zip(met).map(|(walk, met)| {
         met.clone().filter(|met| !(met.iter().all(|key| matches!(key, Key::Silent(_))) && doubtful(walk)))

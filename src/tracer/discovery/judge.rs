@@ -108,7 +108,15 @@ impl Discovery {
         }
         let hidden = Ttl::new(ttl).is_some_and(|ttl| plan.evidence.has_limit(ttl));
         let Some(node) = self.graph.node(id) else { return false };
-        !node.silent || node.flows.len() > 1 && !hidden && self.is_likely(id, ttl)
+        !node.silent || node.flows.len() > 1 && !hidden && self.is_likely(id, ttl) && self.has_share(id, ttl)
+    }
+
+    /// Whether a node has at least an eighth of the flows that equal shares would give it: a silent one with fewer is lost replies, of
+    /// which a search for more finds just as few.
+    fn has_share(&self, id: NodeId, ttl: u8) -> bool {
+        const SHARE: usize = 8;
+        let all: usize = self.graph.layer(ttl).map(|id| self.flows_at(id)).sum();
+        self.flows_at(id) * SHARE * self.graph.width(ttl) >= all
     }
 
     /// One minus what may have gone wrong: a further successor of each branch point found, and one branch point more, hidden
