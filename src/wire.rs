@@ -117,7 +117,9 @@ pub enum Verdict {
         /// for each packet of a flow yields the same difference for each; a stranger's packets do not.
         delta: u16,
     },
-    /// Another's packet.
+    /// Fits a probe of ours in all but the marks that nobody can guess.
+    Forged,
+    /// Another's packet, whose 16 bits of identity happen to be those of a probe of ours.
     Foreign,
 }
 
@@ -141,15 +143,16 @@ impl Quote {
             || self.protocol != Protocol::Icmp && self.flow.is_some_and(|flow| flow != sent.flow);
         let delta = self.checksum.map(|quoted| checksum::difference(quoted, sent.checksum));
         match (self.tag, delta) {
+            (Some(tag), _) if tag != sent.tag && !rewritten => Verdict::Forged,
             (Some(tag), _) if tag != sent.tag => Verdict::Foreign,
             (Some(_), None | Some(0)) if !rewritten => Verdict::Ours,
             (Some(_), _) => Verdict::Nat,
             (None, _) if rewritten => Verdict::Foreign,
-            (None, _) if self.protocol == Protocol::Udp && self.destination.is_ipv6() => Verdict::Foreign,
+            (None, _) if self.protocol == Protocol::Udp && self.destination.is_ipv6() => Verdict::Forged,
             (None, Some(0)) => Verdict::Ours,
             (None, Some(delta)) => Verdict::Unproven { delta },
-            // An echo reply that does not bring our payload back: RFC 792 demands it, so it is not for us.
-            (None, None) => Verdict::Foreign,
+            // An echo reply that does not bring our payload back: RFC 792 demands it, so it is no answer to us.
+            (None, None) => Verdict::Forged,
         }
     }
 }

@@ -149,7 +149,10 @@ impl Demux {
             return vec![Match::Dropped(Discard::Unmatched)];
         };
         match message.quote.compare(&entry.fingerprint) {
-            Verdict::Foreign => vec![Match::Dropped(Discard::Spoofed)],
+            Verdict::Forged => vec![Match::Dropped(Discard::Spoofed)],
+            // A connection of another program acknowledges any number: with hundreds of probes of 65,534 identities under
+            // way, one of a hundred of its answers hits one.
+            Verdict::Foreign => vec![Match::Dropped(Discard::Unmatched)],
             Verdict::Ours => vec![self.credit(key, arrived, message, false)],
             Verdict::Nat => vec![self.credit(key, arrived, message, true)],
             Verdict::Unproven { delta } => self.hold(key, delta, arrived, message),

@@ -190,9 +190,11 @@ fn destinations_answer_echo_requests() {
         assert_eq!((quote.flow, quote.checksum, quote.ttl), (None, None, None));
         assert_eq!(quote.compare(&sent), Verdict::Ours);
         let others = [
-            (Quote { tag: Some(0xdead_beee), ..quote }, Verdict::Foreign),
+            (Quote { tag: Some(0xdead_beee), ..quote }, Verdict::Forged),
+            // Another program's echo whose sequence number is that of a probe.
+            (Quote { tag: Some(0xdead_beee), echo_id: Some(0x0457), ..quote }, Verdict::Foreign),
             // Without the payload that every reply brings back, nothing tells it from a guess.
-            (Quote { tag: None, ..quote }, Verdict::Foreign),
+            (Quote { tag: None, ..quote }, Verdict::Forged),
             (Quote { echo_id: Some(0x0457), ..quote }, Verdict::Nat),
             (Quote { destination: sent.source, ..quote }, Verdict::Foreign),
         ];
@@ -230,6 +232,9 @@ fn destinations_answer_segments() {
                 let (_, sent) = encoded(&template(family, Protocol::Tcp), 40_000, 5, IDENTITY);
                 assert_eq!((from, quote.destination), (sent.destination, sent.destination));
                 assert_eq!(quote.compare(&sent), Verdict::Ours);
+                // Another program's connection to the same port, from another of its own.
+                let other = Quote { flow: Some(FlowId(40_001)), tag: Some(0xdead_0001), ..quote };
+                assert_eq!(other.compare(&sent), Verdict::Foreign);
             }
         }
     }
@@ -253,12 +258,12 @@ fn translated_packets() {
         // The checksum of TCP is not among the first eight bytes, its tag is.
         // Of UDP over IPv6 it is the identity, and nothing else tells whose packet it is.
         let unmarked = match (family, protocol) {
-            (Family::V6, Protocol::Udp) => Verdict::Foreign,
+            (Family::V6, Protocol::Udp) => Verdict::Forged,
             _ => Verdict::Ours,
         };
         let unproven = match (family, protocol) {
             (_, Protocol::Tcp) => Verdict::Ours,
-            (Family::V6, Protocol::Udp) => Verdict::Foreign,
+            (Family::V6, Protocol::Udp) => Verdict::Forged,
             _ => Verdict::Unproven { delta: DELTA },
         };
         let elsewhere = Quote { source: Some(ROUTER_V6.into()), ..whole };

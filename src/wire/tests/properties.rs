@@ -121,7 +121,7 @@ proptest! {
             prop_assert_eq!((quote.ident, quote.ttl), (identity.ident, Some(left)));
             let tagged = template.protocol == Protocol::Tcp || transport >= 12 && identity.tag != 0;
             let needs_tag = (family, template.protocol) == (Family::V6, Protocol::Udp);
-            let verdict = if needs_tag && !tagged { Verdict::Foreign } else { Verdict::Ours };
+            let verdict = if needs_tag && !tagged { Verdict::Forged } else { Verdict::Ours };
             prop_assert_eq!(quote.compare(&sent), verdict, "{} bytes", length);
             prop_assert_eq!(quote.tag, tagged.then_some(sent.tag), "{} bytes", length);
             if (template.protocol, flow) != (Protocol::Icmp, 0) {
@@ -144,7 +144,7 @@ proptest! {
         let (_, sent) = encoded(&template, flow, 5, identity);
         let (packet, _) = encoded(&template, flow, 5, Identity { tag, ..identity });
         let quote = decode(family, &time_exceeded(family, &packet)).unwrap().quote;
-        prop_assert_eq!(quote.compare(&sent), Verdict::Foreign);
+        prop_assert_eq!(quote.compare(&sent), Verdict::Forged);
 
         prop_assume!(ident != identity.ident);
         let (packet, _) = encoded(&template, flow, 5, Identity { ident, ..identity });
