@@ -252,16 +252,15 @@ impl Monitor {
     /// Whether all that was pinned was asked.
     fn is_full_round(&self, evidence: &Evidence) -> bool {
         self.pinned.flows().all(|(flow, cells)| {
-            let end = evidence.end(flow).map_or(Ttl::MAX, |end| end.ttl());
-            cells.range(..=end).all(|(&ttl, _)| evidence.cell(flow, ttl).is_some_and(|cell| cell.sent > 0))
+            let mut known = cells.range(..=evidence.end_ttl(flow));
+            known.all(|(&ttl, _)| evidence.cell(flow, ttl).is_some_and(|cell| cell.sent > 0))
         })
     }
 
     /// Counts how many answers showed nobody new behind per-packet balancers.
     fn keep_samples(&mut self, evidence: &Evidence, verdict: &Verdict) {
         for ttl in evidence.ttls() {
-            let zone = evidence.at(ttl).map(|(_, cell)| cell).filter(|cell| cell.past.met.len() > 1);
-            let answers: usize = zone.map(|cell| cell.answers.len()).sum();
+            let answers: usize = evidence.zone(ttl).map(|(_, cell)| cell.answers.len()).sum();
             let answers = u32::try_from(answers).unwrap_or(u32::MAX);
             let samples = self.samples.entry(ttl).or_default();
             let is_news = |part: &Part| matches!(part, Part::Node { ttl: at, .. } if *at == ttl);

@@ -29,6 +29,9 @@ use crate::{
     probe::{MplsLabel, Ttl},
 };
 
+/// Silent flows that are fewer than this part of what equal shares would give a node are no witnesses of one: replies were lost.
+pub(crate) const SILENT_SHARE: usize = 8;
+
 /// All nodes and links found towards a destination.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Route {

@@ -104,12 +104,9 @@ fn is_alive(evidence: &Evidence, flow: FlowId) -> bool {
 
 /// Flows that went out of reach without having moved into a branch that was known to be dead, and flows that came back.
 fn reach(before: &Evidence, after: &Evidence, movers: &BTreeSet<FlowId>) -> (Vec<FlowId>, Vec<FlowId>) {
-    let heard = |evidence: &Evidence, flow: FlowId| {
-        let last = evidence.last_answer(flow);
-        (last, last.and_then(|last| evidence.cell(flow, last)).and_then(Cell::address))
-    };
+    let heard = |evidence: &Evidence, flow| evidence.last_met(flow).map(|(ttl, met)| (ttl, met.address()));
     let dead = before.flows().map(|(flow, _)| flow).filter(|&flow| before.is_out_of_reach(flow));
-    let dead_ends: BTreeSet<(Option<Ttl>, Option<IpAddr>)> = dead.map(|flow| heard(before, flow)).collect();
+    let dead_ends: BTreeSet<Option<(Ttl, Option<IpAddr>)>> = dead.map(|flow| heard(before, flow)).collect();
     let flows = || before.flows().map(|(flow, _)| flow);
     // Of flows that were not followed to the destination it is not known whether they came there. They tell where nothing else does.
     let tell = is_reached(before) && dead_ends.is_empty();
@@ -144,9 +141,9 @@ fn trails(evidence: &Evidence, flows: &BTreeSet<FlowId>, read: impl Fn(&Cell) ->
             let here = read(cell);
             for to in here.iter().filter_map(|met| met.address()) {
                 passed.insert(Part::Node { ttl, address: to });
-                let from = before.iter().filter(|(at, _)| at.next() == ttl).flat_map(|(_, met)| met);
-                for from in from.filter_map(|met| met.address()) {
-                    passed.insert(Part::Link { ttl: before_of(ttl), from, to });
+                for (at, from) in before.iter().filter(|(at, _)| at.next() == ttl) {
+                    let from = from.iter().filter_map(|met| met.address());
+                    passed.extend(from.map(|from| Part::Link { ttl: *at, from, to }));
                 }
             }
             before = Some((ttl, here));
@@ -155,16 +152,11 @@ fn trails(evidence: &Evidence, flows: &BTreeSet<FlowId>, read: impl Fn(&Cell) ->
     passed
 }
 
-fn before_of(ttl: Ttl) -> Ttl {
-    ttl.previous().unwrap_or(ttl)
-}
-
 /// Nodes that showed up in per-packet zones, and whether so many answers came without them before that they must be new.
 fn zone_news(after: &Evidence, samples: &BTreeMap<Ttl, u32>) -> Vec<(Part, bool)> {
     let mut news = Vec::new();
     for ttl in after.ttls() {
-        let zone: Vec<&Cell> =
-            after.at(ttl).map(|(_, cell)| cell).filter(|cell| cell.past.met.len() > 1).collect();
+        let zone: Vec<&Cell> = after.zone(ttl).map(|(_, cell)| cell).collect();
         let known: BTreeSet<Met> = zone.iter().flat_map(|cell| cell.past.met.iter().copied()).collect();
         let met: BTreeSet<Met> = zone.iter().flat_map(|cell| cell.met()).collect();
         let enough = answers_to_miss(known.len() + 1);

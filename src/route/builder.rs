@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Answer, Arrival, Arrivals, Balancing, Cell, Evidence, FlowEnd, FlowHop, FlowPath, Hop, Link, Met, Node,
-    Paths, Route, RttSummary, diamond, miss_probability, probes_to_rule_out, zone,
+    Paths, Route, RttSummary, SILENT_SHARE, diamond, miss_probability, probes_to_rule_out, zone,
 };
 use crate::{
     flow::FlowId,
@@ -185,32 +185,40 @@ fn advance(walks: &mut [Walk<'_>], ttl: Ttl, evidence: &Evidence) -> Vec<Key> {
 /// Flows through one node that are answered one hop further, from which on a single silent one among them is no witness of a silent
 /// node: six flows would have shown a second successor to more than one of them in nearly all cases, and a burst of loss is likelier.
 const WITNESSES: usize = 6;
-/// Silent flows are no witnesses of a node either where they are fewer than this part of what equal shares would give it.
-const SHARE: usize = 8;
+
+/// What flows that come from one place meet at the next hop.
+#[derive(Default)]
+struct Crowd {
+    answered: usize,
+    silent: usize,
+    kinds: BTreeSet<Key>,
+}
+
+impl Crowd {
+    /// Whether so few are silent that their replies were just lost.
+    fn lost_replies(&self) -> bool {
+        self.silent == 1 && self.answered >= WITNESSES
+            || self.silent * SILENT_SHARE * self.kinds.len() < self.answered
+    }
+}
 
 fn without_doubtful_silence(walks: &[Walk<'_>], met: &[Option<BTreeSet<Key>>]) -> Vec<Option<BTreeSet<Key>>> {
     // Behind a lone node every flow comes from there, whether it was asked there or not.
     let known = walks.iter().filter_map(|walk| walk.trail.last()).filter(|at| **at != Position::Unknown);
     let is_lone = known.collect::<BTreeSet<_>>().len() <= 1;
-    let before = |walk: &'_ Walk<'_>| walk.trail.last().filter(|_| !is_lone).cloned();
-    let mut answered: BTreeMap<Option<Position>, usize> = BTreeMap::new();
-    let mut silent: BTreeMap<Option<Position>, usize> = BTreeMap::new();
-    let mut kinds: BTreeMap<Option<Position>, BTreeSet<Key>> = BTreeMap::new();
-    for (walk, met) in walks.iter().zip(met) {
+    let places = || walks.iter().map(|walk| walk.trail.last().filter(|_| !is_lone));
+    let mut crowds: BTreeMap<Option<&Position>, Crowd> = BTreeMap::new();
+    for (place, met) in places().zip(met) {
         for key in met.iter().flatten() {
-            kinds.entry(before(walk)).or_default().insert(*key);
-            let counts = if matches!(key, Key::Silent(_)) { &mut silent } else { &mut answered };
-            *counts.entry(before(walk)).or_default() += 1;
+            let crowd = crowds.entry(place).or_default();
+            crowd.kinds.insert(*key);
+            *if matches!(key, Key::Silent(_)) { &mut crowd.silent } else { &mut crowd.answered } += 1;
         }
     }
-    let doubtful = |walk: &Walk<'_>| {
-        let count = |counts: &BTreeMap<_, usize>| counts.get(&before(walk)).copied().unwrap_or(0);
-        let kinds = kinds.get(&before(walk)).map_or(0, BTreeSet::len);
-        count(&silent) == 1 && count(&answered) >= WITNESSES
-            || count(&silent) * SHARE * kinds < count(&answered)
-    };
-    let kept = walks.iter().zip(met).map(|(walk, met)| {
-        met.clone().filter(|met| !(met.iter().all(|key| matches!(key, Key::Silent(_))) && doubtful(walk)))
+    let is_silent = |met: &BTreeSet<Key>| met.iter().all(|key| matches!(key, Key::Silent(_)));
+    let kept = places().zip(met).map(|(place, met)| {
+        let is_doubtful = || crowds.get(&place).is_some_and(Crowd::lost_replies);
+        met.clone().filter(|met| !(is_silent(met) && is_doubtful()))
     });
     kept.collect()
 }

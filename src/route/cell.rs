@@ -69,6 +69,26 @@ pub struct Past {
     pub standing: Standing,
 }
 
+impl Past {
+    /// Whether anyone who answers was met.
+    #[must_use]
+    pub fn has_address(&self) -> bool {
+        self.met.iter().any(|met| met.address().is_some())
+    }
+
+    /// Whether the destination was met.
+    #[must_use]
+    pub fn has_destination(&self) -> bool {
+        self.met.iter().any(|met| matches!(met, Met::Destination(_)))
+    }
+
+    /// Whether several were met in turn: the flow has no place here, the hop a set of members.
+    #[must_use]
+    pub const fn is_zone(&self) -> bool {
+        self.met.len() > 1
+    }
+}
+
 /// Whether what earlier rounds know still holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
@@ -101,10 +121,15 @@ impl Cell {
     /// Whom the flow meets here, as far as that is believed: those who answered, else those of earlier rounds; all of them where
     /// the flow met several in turn. An address that stays silent is still believed.
     pub fn met(&self) -> impl Iterator<Item = Met> {
-        let counts = self.answers.is_empty() || self.past.met.len() > 1;
+        let counts = self.answers.is_empty() || self.past.is_zone();
         let holds = counts && self.past.standing == Standing::Believed;
         let past = if holds { self.past.met.as_slice() } else { &[] };
         past.iter().copied().chain(self.current().iter().map(Met::from))
+    }
+
+    /// Whom the flow met before, believed or not, and whom it meets now.
+    pub(super) fn ever_met(&self) -> impl Iterator<Item = Met> {
+        self.past.met.iter().copied().chain(self.met())
     }
 
     /// The address met first.
@@ -152,7 +177,7 @@ impl Cell {
     /// Whether an answer is not what earlier rounds met, silence aside: who was silent may have been anyone.
     #[must_use]
     pub fn contradicts(&self, met: Met) -> bool {
-        self.past.met.iter().any(|past| past.address().is_some()) && !self.past.met.contains(&met)
+        self.past.has_address() && !self.past.met.contains(&met)
     }
 
     /// Whether the flow met several here in turn: what comes before deals out packet by packet. A flow that was seen where it was
@@ -161,7 +186,7 @@ impl Cell {
     pub fn varies(&self) -> bool {
         let mut current = self.since_move().iter().map(Met::from);
         let first = current.next();
-        self.past.met.len() > 1 || current.any(|met| Some(met) != first)
+        self.past.is_zone() || current.any(|met| Some(met) != first)
     }
 
     /// The answers without those from where the flow was before it moved, if it moved while it was being asked.

@@ -211,6 +211,12 @@ impl Evidence {
         looping(cells).map(FlowEnd::Loop)
     }
 
+    /// The last TTL at which a flow can say anything of the route: its end, or the greatest there is where it has none.
+    #[must_use]
+    pub fn end_ttl(&self, flow: FlowId) -> Ttl {
+        self.end(flow).map_or(Ttl::MAX, FlowEnd::ttl)
+    }
+
     /// The farthest TTL at which a flow was answered.
     #[must_use]
     pub fn last_answer(&self, flow: FlowId) -> Option<Ttl> {
@@ -261,6 +267,11 @@ impl Evidence {
     #[must_use]
     pub fn is_answered(&self, ttl: Ttl) -> bool {
         self.at(ttl).any(|(_, cell)| cell.address().is_some())
+    }
+
+    /// The flows at a TTL that met several there in turn in earlier rounds.
+    pub fn zone(&self, ttl: Ttl) -> impl Iterator<Item = (FlowId, &Cell)> {
+        self.at(ttl).filter(|(_, cell)| cell.past.is_zone())
     }
 
     /// The TTLs at which anything was asked or is known.

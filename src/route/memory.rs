@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     cell::{Cell, Met, OUT_OF_REACH, Past, Standing},
-    evidence::{Evidence, FlowEnd},
+    evidence::Evidence,
 };
 use crate::{flow::FlowId, probe::Ttl};
 
@@ -29,14 +29,13 @@ impl Evidence {
         let zones = self.zones();
         let absent: BTreeMap<Ttl, BTreeSet<Met>> = zones.keys().map(|&ttl| (ttl, self.absent(ttl))).collect();
         for (flow, cells) in self.flows() {
-            let end = self.end(flow).map_or(Ttl::MAX, FlowEnd::ttl);
-            for (&ttl, cell) in cells.range(..=end) {
+            for (&ttl, cell) in cells.range(..=self.end_ttl(flow)) {
                 let Some(mut past) =
                     cell.remember(flow, round, zones.get(&ttl).is_some_and(|zone| cell.is_dealt_out(zone)))
                 else {
                     continue;
                 };
-                if past.met.len() > 1 {
+                if past.is_zone() {
                     past.met.retain(|met| !absent.get(&ttl).is_some_and(|absent| absent.contains(met)));
                 }
                 ages.entry(ttl).or_default().push((past.round, flow));
@@ -73,23 +72,21 @@ impl Evidence {
     pub fn has_moved_at(&self, flow: FlowId, ttl: Ttl) -> bool {
         let now = self.cell(flow, ttl).filter(|cell| !cell.answers.is_empty() && !cell.varies());
         now.filter(|cell| cell.met().any(|met| cell.contradicts(met)))
-            .is_some_and(|cell| !self.deals_out(ttl, cell.past.met.iter().copied().chain(cell.met())))
+            .is_some_and(|cell| !self.deals_out(ttl, cell.ever_met()))
     }
 
     /// Whether a flow takes another way than before.
     #[must_use]
     pub fn has_moved(&self, flow: FlowId) -> bool {
-        let end = self.end(flow).map_or(Ttl::MAX, FlowEnd::ttl);
         let Some(cells) = self.cells(flow) else { return false };
-        cells.range(..=end).any(|(&ttl, _)| self.has_moved_at(flow, ttl))
+        cells.range(..=self.end_ttl(flow)).any(|(&ttl, _)| self.has_moved_at(flow, ttl))
     }
 
     /// Members of the zones at a hop that were not met this round, each with the number of answers still missing until it is said to be
     /// gone: 0 where it is.
     #[must_use]
     pub fn unmet(&self, ttl: Ttl) -> BTreeMap<Met, u32> {
-        let zone: Vec<&Cell> =
-            self.at(ttl).map(|(_, cell)| cell).filter(|cell| cell.past.met.len() > 1).collect();
+        let zone: Vec<&Cell> = self.zone(ttl).map(|(_, cell)| cell).collect();
         let met: BTreeSet<Met> = zone.iter().flat_map(|cell| &cell.answers).map(Met::from).collect();
         // The answers of flows that may meet a member, and how many they may meet at most.
         let mut asked: BTreeMap<Met, (usize, usize)> = BTreeMap::new();
@@ -122,7 +119,7 @@ impl Evidence {
         let mut zones: BTreeMap<Ttl, BTreeSet<Met>> = BTreeMap::new();
         let cells = self.flows().flat_map(|(_, cells)| cells);
         for (&ttl, cell) in cells.filter(|(_, cell)| cell.varies()) {
-            zones.entry(ttl).or_default().extend(cell.past.met.iter().copied().chain(cell.met()));
+            zones.entry(ttl).or_default().extend(cell.ever_met());
         }
         zones
     }
@@ -130,8 +127,7 @@ impl Evidence {
     /// Whether flows at a TTL meet all of these in turn.
     pub(super) fn deals_out(&self, ttl: Ttl, mut met: impl Iterator<Item = Met>) -> bool {
         let varying = self.at(ttl).map(|(_, cell)| cell).filter(|cell| cell.varies());
-        let zone: BTreeSet<Met> =
-            varying.flat_map(|cell| cell.past.met.iter().copied().chain(cell.met())).collect();
+        let zone: BTreeSet<Met> = varying.flat_map(Cell::ever_met).collect();
         !zone.is_empty() && met.all(|met| zone.contains(&met))
     }
 
@@ -158,10 +154,12 @@ impl Evidence {
                 self.flows().map(|(other, _)| other).filter(|&other| self.is_out_of_reach(other));
             heard.is_some() && others.any(|other| self.last_met(other) == heard)
         };
-        let lost: Vec<FlowId> = match () {
-            () if is_shown => alike.into_keys().chain([flow]).collect(),
-            () if is_known() => vec![flow],
-            () => return,
+        let lost: Vec<FlowId> = if is_shown {
+            alike.into_keys().chain([flow]).collect()
+        } else if is_known() {
+            vec![flow]
+        } else {
+            return;
         };
         let from = heard.map_or(Ttl::MIN, |(ttl, _)| ttl.next());
         for flow in lost {
@@ -176,34 +174,38 @@ impl Evidence {
         due.filter(|_| self.heard(flow) == heard)
     }
 
-    /// Where a flow was answered last in this round.
-    fn heard(&self, flow: FlowId) -> Option<(Ttl, Met)> {
+    /// Where a flow was answered last in this round, and by whom.
+    #[must_use]
+    pub fn heard(&self, flow: FlowId) -> Option<(Ttl, Met)> {
         let cells = self.cells(flow)?.iter().rev();
         let (&ttl, cell) = cells.into_iter().find(|(_, cell)| !cell.answers.is_empty())?;
         Some((ttl, cell.met().next()?))
     }
 
     /// The last node that a flow is known to come to.
-    fn last_met(&self, flow: FlowId) -> Option<(Ttl, Met)> {
+    #[must_use]
+    pub fn last_met(&self, flow: FlowId) -> Option<(Ttl, Met)> {
         let ttl = self.last_answer(flow)?;
         Some((ttl, self.cell(flow, ttl)?.met().next()?))
     }
 
     /// Whether the destination is to be expected where a pinned flow is asked at a TTL: it was met there, or others met it no farther.
     pub(super) fn is_due(&self, flow: FlowId, ttl: Ttl) -> bool {
-        let met_it = |cell: &Cell| cell.past.met.iter().any(|met| matches!(met, Met::Destination(_)));
-        let is_pinned = |cell: &Cell| cell.past.met.iter().any(|met| met.address().is_some());
+        let is_pinned = |cell: &Cell| cell.past.has_address();
         let Some(cells) = self.cells(flow).filter(|cells| cells.values().any(is_pinned)) else {
             return false;
         };
-        if let Some(cell) = cells.get(&ttl).filter(|cell| is_pinned(cell)) {
-            return met_it(cell);
+        match cells.get(&ttl).filter(|cell| is_pinned(cell)) {
+            Some(cell) => cell.past.has_destination(),
+            None => self.farthest_destination().is_some_and(|farthest| ttl >= farthest),
         }
-        let all = self.flows().flat_map(|(_, cells)| cells);
-        all.filter(|(_, cell)| met_it(cell))
-            .map(|(&ttl, _)| ttl)
-            .max()
-            .is_some_and(|farthest| ttl >= farthest)
+    }
+
+    /// The farthest TTL at which the destination was met in earlier rounds.
+    #[must_use]
+    pub fn farthest_destination(&self) -> Option<Ttl> {
+        let cells = self.flows().flat_map(|(_, cells)| cells);
+        cells.filter(|(_, cell)| cell.past.has_destination()).map(|(&ttl, _)| ttl).max()
     }
 
     /// Whether a flow did not come as far any more as it once did.
@@ -241,8 +243,7 @@ impl Evidence {
 impl Cell {
     /// Whether whom the flow meets now, and whom it met before, belong to a zone.
     fn is_dealt_out(&self, zone: &BTreeSet<Met>) -> bool {
-        !self.answers.is_empty()
-            && self.past.met.iter().copied().chain(self.met()).all(|met| zone.contains(&met))
+        !self.answers.is_empty() && self.ever_met().all(|met| zone.contains(&met))
     }
 
     /// What the next round is to know of this; nothing where nothing is known. With `dealt_out` what the flow met before is

@@ -355,6 +355,10 @@ impl Discovery {
         self.graph.node(id).map_or(0, |node| node.flows.len())
     }
 
+    fn flows_in(&self, ttl: u8) -> usize {
+        self.graph.layer(ttl).map(|id| self.flows_at(id)).sum()
+    }
+
     fn place(&self, flow: FlowId) -> Option<usize> {
         self.places.get(&flow).copied()
     }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     flow::FlowId,
     probe::Ttl,
-    route::{Cell, Evidence, Met, OUT_OF_REACH, Standing},
+    route::{Cell, Met, OUT_OF_REACH, Standing},
     strategy::Confidence,
 };
 
@@ -56,8 +56,9 @@ pub(super) struct Watch {
     /// Hops at which all pinned flows were asked, and flows that were asked at all their hops.
     checked: BTreeSet<Ttl>,
     retraced: BTreeSet<FlowId>,
-    /// Packets that repeat what differs, and what is dealt out packet by packet, by hop.
-    repeated: BTreeMap<Ttl, usize>,
+    /// Hops at which what differs was repeated.
+    repeated: BTreeSet<Ttl>,
+    /// Packets to what is dealt out packet by packet, by hop.
     dealt: BTreeMap<Ttl, usize>,
     /// Flows that fell silent, and where they are asked for their end.
     suspects: BTreeMap<FlowId, Suspect>,
@@ -78,7 +79,7 @@ impl Watch {
             confidence,
             checked: BTreeSet::new(),
             retraced: BTreeSet::new(),
-            repeated: BTreeMap::new(),
+            repeated: BTreeSet::new(),
             dealt: BTreeMap::new(),
             suspects: BTreeMap::new(),
             lost: BTreeSet::new(),
@@ -93,7 +94,8 @@ impl Watch {
     fn is_unplaced(&self, flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> bool {
         let cell = plan.evidence.cell(flow, ttl).filter(|cell| cell.sent < OUT_OF_REACH);
         let Some(cell) = cell else { return false };
-        let is_doubtful = self.checked.contains(&ttl) && cell.address().is_some() && !has_destination(cell);
+        let is_doubtful =
+            self.checked.contains(&ttl) && cell.address().is_some() && !cell.past.has_destination();
         let is_back = self.is_back && cell.past.standing == Standing::OutOfReach;
         let matters = is_doubtful || is_back || cell.past.standing == Standing::Moved;
         matters && plan.evidence.is_answered(ttl) && !plan.is_held(ttl)
@@ -164,12 +166,10 @@ impl Watch {
         if !self.retraced.insert(flow) {
             return;
         }
-        let end = plan.evidence.end(flow).map_or(Ttl::MAX, |end| end.ttl());
+        let end = plan.evidence.end_ttl(flow);
         let was_lost = self.lost.contains(&flow);
         let known = plan.evidence.cells(flow).into_iter().flatten();
-        let known = known.filter(|(_, cell)| {
-            cell.past.met.iter().any(|met| met.address().is_some()) || was_lost && cell.was_silent()
-        });
+        let known = known.filter(|(_, cell)| cell.past.has_address() || was_lost && cell.was_silent());
         let ttls: Vec<_> = known.map(|(&ttl, _)| ttl).filter(|&ttl| ttl <= end).collect();
         for ttl in ttls {
             plan.ask(flow, ttl);
@@ -180,15 +180,14 @@ impl Watch {
     fn suspect(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
         let evidence = plan.evidence;
         let Some(cells) = evidence.cells(flow) else { return };
-        let was_silent =
-            cells.get(&ttl).is_some_and(|cell| !cell.past.met.iter().any(|met| met.address().is_some()));
+        let was_silent = cells.get(&ttl).is_some_and(|cell| !cell.past.has_address());
         let was_lost = self.lost.contains(&flow);
         let heard_beyond = cells.range(ttl.next()..).any(|(_, cell)| is_answered(cell));
         if was_silent || was_lost || heard_beyond || self.suspects.contains_key(&flow) {
             return;
         }
-        let known = cells.iter().filter(|(_, cell)| has_destination(cell)).map(|(&ttl, _)| ttl).max();
-        let Some(end) = known.or_else(|| destination(evidence)) else { return };
+        let known = cells.iter().filter(|(_, cell)| cell.past.has_destination()).map(|(&ttl, _)| ttl).max();
+        let Some(end) = known.or_else(|| evidence.farthest_destination()) else { return };
         let end = end.max(ttl);
         if cells.get(&end).is_some_and(Cell::was_silent) {
             return;
@@ -208,17 +207,15 @@ impl Watch {
     /// Repeats what differs, at each hop in turn.
     fn tell_moves(&mut self, plan: &mut Plan<'_>) {
         for &ttl in &self.checked {
-            let differing: Vec<_> = plan.evidence.at(ttl).map(|(flow, _)| flow).collect();
-            let differing = differing.into_iter().filter(|&flow| plan.evidence.has_moved_at(flow, ttl));
+            let flows = plan.evidence.at(ttl).map(|(flow, _)| flow);
+            let differing = flows.filter(|&flow| plan.evidence.has_moved_at(flow, ttl));
             let differing: Vec<_> = differing.take(REPEATED_FLOWS).collect();
-            if differing.is_empty() {
+            if differing.is_empty() || !self.repeated.insert(ttl) {
                 continue;
             }
-            let sent = self.repeated.entry(ttl).or_default();
-            for &flow in differing.iter().cycle().take(REPEATS.saturating_sub(*sent)) {
+            for &flow in differing.iter().cycle().take(REPEATS) {
                 plan.repeat(flow, ttl);
             }
-            *sent = REPEATS;
         }
     }
 
@@ -228,9 +225,7 @@ impl Watch {
         let (mut doubtful, mut ends) = (BTreeSet::new(), BTreeSet::new());
         for (flow, Suspect { end, waves }) in suspects {
             if waves > 0 {
-                let heard = plan.evidence.cells(flow).into_iter().flatten();
-                let heard = heard.filter(|(_, cell)| is_answered(cell)).map(|(&ttl, _)| ttl).max();
-                doubtful.extend(heard.map(Ttl::next));
+                doubtful.extend(plan.evidence.heard(flow).map(|(ttl, _)| ttl.next()));
                 doubtful.insert(end);
             }
             self.retrace(flow, plan);
@@ -258,12 +253,12 @@ impl Watch {
             .evidence
             .flows()
             .flat_map(|(_, cells)| cells)
-            .filter(|(_, cell)| cell.past.met.len() > 1)
+            .filter(|(_, cell)| cell.past.is_zone())
             .map(|(&ttl, _)| ttl)
             .collect();
         for ttl in ttls {
             let missing = plan.evidence.unmet(ttl).values().copied().max().unwrap_or(0);
-            let zone: Vec<_> = plan.evidence.at(ttl).filter(|(_, cell)| cell.past.met.len() > 1).collect();
+            let zone: Vec<_> = plan.evidence.zone(ttl).collect();
             let members = zone.iter().map(|(_, cell)| cell.past.met.len()).max().unwrap_or(0);
             let batch = members.min(usize::try_from(missing).unwrap_or(usize::MAX));
             // Where nobody answers any more there is nothing to wait for.
@@ -294,8 +289,7 @@ impl Watch {
         let mut known: BTreeSet<(Ttl, Met)> = BTreeSet::new();
         let mut found: BTreeSet<(Ttl, Met)> = BTreeSet::new();
         for (flow, cells) in plan.evidence.flows() {
-            let end = plan.evidence.end(flow).map_or(Ttl::MAX, |end| end.ttl());
-            for (&ttl, cell) in cells.range(..=end) {
+            for (&ttl, cell) in cells.range(..=plan.evidence.end_ttl(flow)) {
                 known.extend(cell.past.met.iter().map(|&met| (ttl, met)));
                 found.extend(cell.met().filter(|met| met.address().is_some()).map(|met| (ttl, met)));
             }
@@ -364,14 +358,4 @@ impl Policy for Watch {
 
 fn is_answered(cell: &Cell) -> bool {
     !cell.answers.is_empty()
-}
-
-fn has_destination(cell: &Cell) -> bool {
-    cell.past.met.iter().any(|met| matches!(met, Met::Destination(_)))
-}
-
-/// The farthest TTL at which the destination was met before.
-fn destination(evidence: &Evidence) -> Option<Ttl> {
-    let cells = evidence.flows().flat_map(|(_, cells)| cells);
-    cells.filter(|(_, cell)| has_destination(cell)).map(|(&ttl, _)| ttl).max()
 }

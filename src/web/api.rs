@@ -32,7 +32,7 @@ struct TargetState<'a> {
     error: Option<&'a str>,
 }
 
-/// What was counted since the exporter started.
+/// What was counted over all rounds, those of earlier processes too where states are kept.
 #[derive(Serialize)]
 struct Counters {
     rounds: u64,

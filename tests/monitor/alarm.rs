@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use traceflow_exporter::{config::Module, simulation::Topology, store::TargetCounters};
 
-use crate::watched::{INTERVAL, Watched, in_parallel, is_logged, is_wanted, variable};
+use crate::watched::{INTERVAL, Watched, faults, in_parallel, is_logged, is_wanted, variable};
 
 /// Rounds from one change to the next.
 const SPACING: u32 = 50;
@@ -204,10 +204,7 @@ impl Scenario {
 
     /// The network with its script: each change comes between two rounds.
     fn topology(&self, loss: f64, steps: &[(Kind, &str)]) -> Topology {
-        let mut text = self.base.to_owned();
-        if loss > 0.0 {
-            text.push_str(&format!("\nnetwork loss={loss} burst=2 duplicate=0.01 reorder=0.05:5ms\n"));
-        }
+        let mut text = self.base.to_owned() + &faults(loss);
         for (number, (_, change)) in (1..).zip(steps) {
             let at = INTERVAL * SPACING * number - INTERVAL / 2;
             for line in change.split(';') {

@@ -1,6 +1,6 @@
 //! Days on which nothing changes: no alarm, no path lost, and few probes.
 
-use std::{fmt, fs, path::Path};
+use std::fmt;
 
 use traceflow_exporter::{
     config::Module,
@@ -8,7 +8,7 @@ use traceflow_exporter::{
     strategy::{Confidence, Strategy},
 };
 
-use crate::watched::{Watched, alarms, in_parallel, is_logged, is_wanted, variable};
+use crate::watched::{Watched, alarms, faults, in_parallel, is_logged, is_wanted, topology, variable};
 
 /// Twenty networks of different shape: plain, wide, meshed, unequal, silent, limited, dealt out packet by packet.
 const NETWORKS: [&str; 20] = [
@@ -66,13 +66,8 @@ struct Outcome {
 
 impl Day {
     fn run(&self) -> Outcome {
-        let name = format!("tests/topologies/{}.topo", self.network);
-        let mut text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
-        if self.loss > 0.0 {
-            text.push_str(&format!("\nnetwork loss={} burst=2 duplicate=0.01 reorder=0.05:5ms\n", self.loss));
-        }
-        let topology: Topology = text.parse().unwrap();
-        let mut watched = Watched::new(&topology, Module::default(), self.seed);
+        let mut watched =
+            Watched::new(&topology(self.network, &faults(self.loss)), Module::default(), self.seed);
         let mut outcome = Outcome::default();
         let mut paths = 0;
         for round in 0..self.rounds {

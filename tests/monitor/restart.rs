@@ -1,15 +1,8 @@
 //! Days on which the exporter is restarted after every round.
 
-use std::{fs, path::Path};
+use traceflow_exporter::config::Module;
 
-use traceflow_exporter::{config::Module, simulation::Topology};
-
-use crate::watched::{Watched, alarms};
-
-fn topology(name: &str, more: &str) -> Topology {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topologies").join(format!("{name}.topo"));
-    (fs::read_to_string(path).unwrap() + more).parse().unwrap()
-}
+use crate::watched::{Watched, alarms, topology};
 
 #[test]
 fn restarts_are_no_changes() {

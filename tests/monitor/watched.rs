@@ -1,6 +1,6 @@
 //! A target watched over a simulated network, round after round in virtual time.
 
-use std::{env, fmt::Debug, str::FromStr, sync::Arc, thread, time::Duration};
+use std::{env, fmt::Debug, fs, path::Path, str::FromStr, sync::Arc, thread, time::Duration};
 
 use jiff::Timestamp;
 use traceflow_exporter::{
@@ -72,6 +72,21 @@ impl Watched {
         let snapshot = self.monitor.snapshot();
         let seen = snapshot.trace().map(|trace| Seen::by(trace)).unwrap_or_default();
         there.nodes.is_subset(&seen.nodes) && there.links.is_subset(&seen.links)
+    }
+}
+
+/// A topology of the files, and more lines of it.
+pub(crate) fn topology(name: &str, more: &str) -> Topology {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topologies").join(format!("{name}.topo"));
+    (fs::read_to_string(path).unwrap() + more).parse().unwrap()
+}
+
+/// The lines of a network that loses this share of the packets in each direction, and now and then doubles or delays one.
+pub(crate) fn faults(loss: f64) -> String {
+    if loss > 0.0 {
+        format!("\nnetwork loss={loss} burst=2 duplicate=0.01 reorder=0.05:5ms\n")
+    } else {
+        String::new()
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::{Discovery, Style, is_late};
 use crate::{
     probe::Ttl,
-    route::miss_probability,
+    route::{SILENT_SHARE, miss_probability},
     tracer::{budget::flows_for_unequal, graph::NodeId, policy::Plan},
 };
 
@@ -111,12 +111,9 @@ impl Discovery {
         !node.silent || node.flows.len() > 1 && !hidden && self.is_likely(id, ttl) && self.has_share(id, ttl)
     }
 
-    /// Whether a node has at least an eighth of the flows that equal shares would give it: a silent one with fewer is lost replies, of
-    /// which a search for more finds just as few.
+    /// Whether a node has as many flows as make a silent one credible: of lost replies a search for more finds just as few.
     fn has_share(&self, id: NodeId, ttl: u8) -> bool {
-        const SHARE: usize = 8;
-        let all: usize = self.graph.layer(ttl).map(|id| self.flows_at(id)).sum();
-        self.flows_at(id) * SHARE * self.graph.width(ttl) >= all
+        self.flows_at(id) * SILENT_SHARE * self.graph.width(ttl) >= self.flows_in(ttl)
     }
 
     /// One minus what may have gone wrong: a further successor of each branch point found, and one branch point more, hidden

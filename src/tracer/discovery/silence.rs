@@ -78,8 +78,8 @@ impl Discovery {
     pub(super) fn is_likely(&self, id: NodeId, ttl: u8) -> bool {
         const SHARE: usize = 8;
         let Some(node) = self.graph.node(id).filter(|node| node.silent) else { return false };
-        let all: usize = self.graph.layer(ttl).map(|id| self.flows_at(id)).sum();
-        node.flows.len() * SHARE >= all || node.flows.iter().any(|&flow| !self.is_open(flow, ttl))
+        node.flows.len() * SHARE >= self.flows_in(ttl)
+            || node.flows.iter().any(|&flow| !self.is_open(flow, ttl))
     }
 
     /// Packets after which a star at a hop with answering nodes is believed. The first flow that shows a silent node has to be twice

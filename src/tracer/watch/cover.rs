@@ -27,9 +27,7 @@ pub(super) fn cover(evidence: &Evidence) -> Vec<(FlowId, Ttl)> {
     let farthest = evidence.flows().filter_map(|(flow, _)| evidence.last_answer(flow)).max();
     for (flow, cells) in evidence.flows() {
         if let Some(turn) = end_in_vain(evidence, flow, farthest) {
-            let heard = evidence.last_answer(flow);
-            let heard = heard.and_then(|ttl| Some((ttl, evidence.cell(flow, ttl)?.met().next()?)));
-            lost.entry(heard).or_default().push(turn);
+            lost.entry(evidence.last_met(flow)).or_default().push(turn);
         }
         for (&ttl, cell) in cells {
             let turn = (cell.past.round, flow, ttl);
