@@ -255,12 +255,12 @@ fn check_comparison(message: &Message) {
     // Over IPv6 the checksum of UDP is the key that led here, and proves nothing more.
     let is_key = quote.protocol == Protocol::Udp && quote.destination.is_ipv6();
     let proven = quote.tag.is_some() || (quote.checksum.is_some() && !is_key);
-    assert_eq!(quote.compare(&own), if proven { Verdict::Ours } else { Verdict::Foreign }, "{message:?}");
+    assert_eq!(quote.compare(&own), if proven { Verdict::Ours } else { Verdict::Forged }, "{message:?}");
     let elsewhere: IpAddr = match source {
         IpAddr::V4(_) => Ipv6Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv4Addr::LOCALHOST.into(),
     };
-    let mut others = vec![
+    let others = [
         Fingerprint { ident: own.ident ^ 1, ..own },
         Fingerprint { destination: elsewhere, ..own },
         Fingerprint {
@@ -269,7 +269,8 @@ fn check_comparison(message: &Message) {
         },
     ];
     if quote.tag.is_some() {
-        others.push(Fingerprint { tag: own.tag ^ 1, ..own });
+        let forged = Fingerprint { tag: own.tag ^ 1, ..own };
+        assert_eq!(quote.compare(&forged), Verdict::Forged, "{message:?} {forged:?}");
     }
     for other in others {
         assert_eq!(quote.compare(&other), Verdict::Foreign, "{message:?} {other:?}");
