@@ -4,13 +4,14 @@
 
 mod log;
 mod serve;
+mod systemd;
 mod trace;
 
 use std::{ffi::OsString, fmt, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::ConfigError;
+use crate::{config::ConfigError, privilege::User};
 
 /// Traces every path that load balancers spread a target's traffic over, and exports what it finds to Prometheus.
 #[derive(Debug, Parser)]
@@ -46,6 +47,9 @@ struct ServeArgs {
     /// Directory in which the state of the targets outlasts a restart; without it, it is kept in memory alone.
     #[arg(long = "storage.path", value_name = "DIR")]
     storage_path: Option<PathBuf>,
+    /// User to go on as once the sockets are open, where it is started as root: a name or a number.
+    #[arg(long = "user", value_name = "NAME")]
+    user: Option<User>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -181,7 +185,7 @@ mod tests {
             "traceflow_exporter",
             "traceflow_exporter --config.file=a.yaml --config.check --log.level=debug --log.format=json",
             "traceflow_exporter --web.listen-address=:10659 --web.listen-address=[::1]:1 --web.telemetry-path=/m",
-            "traceflow_exporter --storage.path=/var/lib/traceflow_exporter",
+            "traceflow_exporter --storage.path=/var/lib/traceflow_exporter --user=root",
             "traceflow_exporter trace --protocol udp -4 --strategy fixed --confidence 0.95 --paths 32 192.0.2.1",
             "traceflow_exporter trace -6 --first-ttl 2 --max-ttl 20 --source ::1 --source-port 40000 2001:db8::1",
             "traceflow_exporter trace --destination-port 53 --wait 1s --pps 100 --format json --output x.json h",
@@ -197,6 +201,7 @@ mod tests {
         let cases = [
             "traceflow_exporter --config.fil=a",
             "traceflow_exporter --storage.path=",
+            "traceflow_exporter --user=no-such-user",
             "traceflow_exporter trace",
             "traceflow_exporter trace --first-ttl 0 h",
             "traceflow_exporter trace --max-ttl 256 h",

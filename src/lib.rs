@@ -17,7 +17,7 @@
 //! [`network`] makes many traces at once. Its exchange holds the tracers of all rounds and the demultiplexer, which finds
 //! the probe that a reply answers by what routers quote of it. [`wire`] is the only translator between probes as values
 //! ([`probe`], [`flow`]) and packets as bytes. A driver adds the raw sockets and the clock, and nothing else. [`counters`]
-//! are what it has sent, received and dropped.
+//! are what it has sent, received and dropped. [`privilege`] is given up once the sockets are open.
 //!
 //! [`simulation`] is a network in process that carries the same bytes on virtual time, with routers, faults and a ground
 //! truth. The exchange runs on it as it does on sockets, so a day of rounds is tested in seconds, and the same seed gives
@@ -32,6 +32,7 @@ pub mod flow;
 pub mod metrics;
 pub mod monitor;
 pub mod network;
+pub mod privilege;
 pub mod probe;
 pub mod render;
 pub mod request;

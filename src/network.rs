@@ -90,6 +90,7 @@ pub struct Network {
 enum Command {
     Start { ticket: u64, request: Box<Request>, result: oneshot::Sender<Trace> },
     Stop { ticket: u64 },
+    Ping { answer: oneshot::Sender<()> },
 }
 
 impl Network {
@@ -135,6 +136,16 @@ impl Network {
         self.commands.send(start).map_err(|_| Stopped)?;
         let _guard = StopOnDrop { ticket, commands: &self.commands };
         answer.await.map_err(|_| Stopped)
+    }
+
+    /// Waits until the driver has looked at what it is told.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn ping(&self) -> Result<(), Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Ping { answer }).map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
     }
 
     /// What happened so far.
@@ -214,6 +225,8 @@ impl Driver {
                 self.waiting.insert(id, (ticket, result));
                 self.tickets.insert(ticket, id);
             }
+            // Whoever asked may be gone.
+            Command::Ping { answer } => drop(answer.send(())),
             Command::Stop { ticket } => {
                 if let Some(id) = self.tickets.remove(&ticket) {
                     self.waiting.remove(&id);

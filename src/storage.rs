@@ -66,16 +66,29 @@ struct Inner {
 }
 
 impl Storage {
+    /// Makes the directory where it is missing. Returns whether it was.
+    ///
+    /// # Errors
+    /// When it cannot be made, or is no directory.
+    pub fn make(path: &Path) -> Result<bool, StorageError> {
+        let failed = |doing, reason| StorageError::Directory { doing, path: path.to_owned(), reason };
+        let was_there = path.is_dir();
+        match fs::create_dir_all(path) {
+            Ok(()) => Ok(!was_there),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(failed("use", io::ErrorKind::NotADirectory.into()))
+            }
+            Err(error) => Err(failed("create", error)),
+        }
+    }
+
     /// Takes a directory into use, which is made where it is missing. Removes what an end in the middle of writing left behind.
     ///
     /// # Errors
     /// When another process uses it, or no files can be created in it.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
         let failed = |doing| move |reason| StorageError::Directory { doing, path: path.to_owned(), reason };
-        fs::create_dir_all(path).map_err(|reason| match reason.kind() {
-            io::ErrorKind::AlreadyExists => failed("use")(io::ErrorKind::NotADirectory.into()),
-            _ => failed("create")(reason),
-        })?;
+        Self::make(path)?;
         let directory = File::open(path).map_err(failed("open"))?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
         let lock = lock.map_err(failed("write to"))?;

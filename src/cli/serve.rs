@@ -7,11 +7,12 @@ use tokio::{
     task::{JoinError, JoinHandle, JoinSet},
 };
 
-use super::{ExitError, ServeArgs, log, print};
+use super::{ExitError, ServeArgs, log, print, systemd};
 use crate::{
     config::Config,
     metrics::{Limits, Reload},
     network::{Network, Sockets, clock, echo_id, random_secret},
+    privilege,
     request::wanted_by,
     scheduler::Scheduler,
     storage::Storage,
@@ -33,11 +34,13 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
         tracing::warn!(key, "this version does not do what the key asks for");
     }
 
-    let storage =
-        arguments.storage_path.as_deref().map(Storage::open).transpose().map_err(ExitError::failed)?;
+    privilege::raise();
     let secret = random_secret().map_err(ExitError::failed)?;
     let sockets = Sockets::open(&wanted_by(&config, echo_id(secret))).map_err(ExitError::failed)?;
     let listeners = web::bind(&arguments.listen_address).map_err(ExitError::failed)?;
+    give_up_privileges(arguments)?;
+    let storage =
+        arguments.storage_path.as_deref().map(Storage::open).transpose().map_err(ExitError::failed)?;
 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ExitError::failed)?;
@@ -47,7 +50,10 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
         let store = Store::default();
         let scheduler = Scheduler::new(network.clone(), store.clone(), storage, &config);
         let targets = scheduler.start(&config).map_err(ExitError::failed)?;
-        let engine = Arc::new(move || network.counters());
+        let engine = Arc::new({
+            let network = network.clone();
+            move || network.counters()
+        });
         let state = web::State::new(store, engine, &arguments.telemetry_path, web::Bounds::default());
         state.set_limits(Limits {
             series_per_target: usize::try_from(config.global.series_per_target).unwrap_or(usize::MAX),
@@ -60,13 +66,38 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
         let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
         let listeners = listeners.collect::<Result<_, _>>().map_err(ExitError::failed)?;
         let signal = stop_signal()?;
+        systemd::ready(config.targets.len());
+        tokio::spawn(systemd::watch(network));
         let mut result = Ok(());
-        web::serve(listeners, Arc::new(state), async { result = end(signal, driver, targets).await }).await;
+        let ended = async {
+            result = end(signal, driver, targets).await;
+            systemd::stopping();
+        };
+        web::serve(listeners, Arc::new(state), ended).await;
         result
     });
     // A lookup that the system's resolver does not let go of is no reason to stay.
     runtime.shutdown_background();
     result
+}
+
+/// Gives up what is no longer needed, and says what will be missed.
+fn give_up_privileges(arguments: &ServeArgs) -> Result<(), ExitError> {
+    let storage = arguments.storage_path.as_deref();
+    // Made by those who may, owned by those who use it.
+    if let Some(path) = storage
+        && Storage::make(path).map_err(ExitError::failed)?
+        && let Some(user) = &arguments.user
+    {
+        user.own(path).map_err(ExitError::failed)?;
+    }
+    let confinement = privilege::drop_all(arguments.user.as_ref(), storage).map_err(ExitError::failed)?;
+    tracing::debug!(landlock = confinement.name(), "privileges are given up");
+    if let Err(error) = privilege::check_readable(&arguments.config_file) {
+        let file = arguments.config_file.display();
+        tracing::warn!(%file, %error, "the user that is left cannot read the configuration: it cannot be reloaded");
+    }
+    Ok(())
 }
 
 /// What of the arguments can be checked without the system.

@@ -9,6 +9,7 @@ use crate::{
     config::{FamilyChoice, Host, Module, ModuleFault, parse_duration},
     flow::Protocol,
     network::{Network, Sockets, clock, echo_id, random_secret},
+    privilege,
     probe::Ttl,
     render::{self, Report},
     request::{request, wanted},
@@ -86,6 +87,7 @@ enum Format {
 pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
     let module = module(arguments)?;
     let secret = random_secret().map_err(ExitError::failed)?;
+    privilege::raise();
     let sockets = Sockets::open(&wanted([&module], echo_id(secret))).map_err(ExitError::failed)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ExitError::failed)?;

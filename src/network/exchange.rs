@@ -165,6 +165,8 @@ impl Exchange {
                     }
                     let path = (round.template.protocol, round.template.family());
                     *self.counters.probes_sent.entry(path).or_default() += 1;
+                    let (flow, ttl) = (probe.flow, probe.ttl);
+                    tracing::trace!(destination = %round.template.destination, %flow, %ttl, "probe");
                     let transmit = Transmit {
                         destination: round.template.destination,
                         source: round.template.source,
@@ -287,6 +289,8 @@ impl Exchange {
                     };
                     let path = (round.template.protocol, round.template.family());
                     *self.counters.replies_received.entry(path).or_default() += 1;
+                    let (destination, rtt) = (round.template.destination, reply.rtt);
+                    tracing::trace!(%destination, from = %reply.from, kind = ?reply.kind, ?rtt, "reply");
                     round.tracer.handle_reply(now, reply);
                     self.touched(id);
                 }

@@ -36,10 +36,11 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// What could not be done with a socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// The process may not open raw sockets. The advice is the `e` flag because the program does not raise the capability
-    /// itself: with `+p` alone it would not have it in effect.
+    /// The process may not open raw sockets. The advice is `+p` since [`crate::privilege::raise`] does the rest, and since with `+ep` a
+    /// program does not even start where the capability is out of reach.
     #[error(
-        "raw sockets need the capability CAP_NET_RAW; grant it with `setcap cap_net_raw+ep {program}`, or run as root"
+        "raw sockets need the capability CAP_NET_RAW: in a shell run `setcap cap_net_raw+p {program}` once, or be root; for \
+         systemd set AmbientCapabilities=CAP_NET_RAW; for a container add the capability NET_RAW"
     )]
     Privilege {
         /// The path of the program.

@@ -67,6 +67,11 @@ impl Running {
         Self::start(lab, "unshare", &arguments, &[("config.yaml", config), ("resolv.conf", &resolver)])
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
     }

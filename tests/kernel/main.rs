@@ -16,6 +16,7 @@ mod lab;
 mod lab_tests;
 mod monitor;
 mod network_tests;
+mod privilege;
 mod prober;
 mod protocols;
 mod restart;
