@@ -27,7 +27,7 @@ use self::{
     discovery::{Discovery, Style},
     ending::Ending,
     fixed::Fixed,
-    lanes::{CONTROLS, Lanes, Turn},
+    lanes::{Lanes, Turn},
     policy::{Plan, Policy},
     queries::{Expired, Patience, Queries, Query, QueryId},
     watch::Watch,
@@ -128,8 +128,6 @@ pub struct Tracer {
     evidence: Evidence,
     queries: Queries,
     lanes: Lanes,
-    /// Controls drawn so far: each asks another flow.
-    controls: usize,
     pacer: Pacer,
     started: Time,
     now: Time,
@@ -170,7 +168,6 @@ impl Tracer {
             evidence,
             queries: Queries::default(),
             lanes: Lanes::default(),
-            controls: 0,
             started: now,
             now,
             slowest: None,
@@ -335,7 +332,7 @@ impl Tracer {
         if let Some((ttl, turn)) = self.lanes.turn(self.queries.lanes().into_iter(), now, retry) {
             match turn {
                 Turn::Question => self.queries.release(ttl),
-                Turn::Control => self.ask_control(ttl),
+                Turn::Control(number) => self.ask_controls(ttl, number, 1),
             }
         }
         loop {
@@ -348,13 +345,15 @@ impl Tracer {
         }
     }
 
-    /// Asks again what was answered at a hop.
-    fn ask_control(&mut self, ttl: Ttl) {
-        let flows = self.evidence.witnesses(ttl, self.controls + 1);
-        if let Some(&flow) = flows.last() {
+    /// Asks this many flows again of those that were answered at a hop, after so many others: each control asks another one.
+    fn ask_controls(&mut self, ttl: Ttl, after: usize, count: usize) {
+        let flows = self.evidence.witnesses(ttl, usize::MAX);
+        if flows.is_empty() {
+            return;
+        }
+        for &flow in flows.iter().cycle().skip(after % flows.len()).take(count) {
             self.queries.repeat(flow, ttl);
         }
-        self.controls += 1;
     }
 
     /// Finds out whether a hop limits its answers, unless that is known or being found out. Returns whether it is being found out.
@@ -364,12 +363,12 @@ impl Tracer {
         if self.lanes.is_held(ttl) || self.lanes.is_clear(ttl, now - retry) {
             return self.lanes.is_held(ttl);
         }
-        let flows = self.evidence.witnesses(ttl, CONTROLS);
-        self.lanes.test(ttl, flows.len(), now);
-        for &flow in &flows {
-            self.queries.repeat(flow, ttl);
+        if self.evidence.witnesses(ttl, 1).is_empty() {
+            return false;
         }
-        !flows.is_empty()
+        self.lanes.test(ttl, now);
+        self.ask_controls(ttl, 0, 1);
+        true
     }
 
     /// Notes which nodes of a hop limit their answers, as far as the answers missing show.
@@ -395,7 +394,8 @@ impl Tracer {
         if query.is_control() {
             self.queries.settle(id);
             self.evidence.missed(flow, ttl);
-            self.lanes.control(ttl, false, now);
+            let more = self.lanes.control(ttl, false, now);
+            self.ask_controls(ttl, 1, more);
             self.note_limits(ttl, now);
             return;
         }
