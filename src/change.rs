@@ -14,6 +14,8 @@ pub enum ChangeKind {
     Path,
     /// Flows take another way that was known.
     FlowMove,
+    /// Autonomous systems, or links of two, came or went with a path change.
+    AsPath,
     /// The shortest or the longest path has another number of hops.
     Length,
     /// The destination, or the flows of a branch, cannot be reached any more, or can again.
@@ -29,6 +31,7 @@ impl ChangeKind {
         match self {
             Self::Path => "path",
             Self::FlowMove => "flow_move",
+            Self::AsPath => "as_path",
             Self::Length => "length",
             Self::Reachability => "reachability",
             Self::Address => "address",

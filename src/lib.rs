@@ -6,7 +6,8 @@
 //! [`config`] reads a file into a validated value. For each target in it the [`scheduler`] runs a task that waits for the
 //! target's place in the interval, asks [`resolve`] for an address, turns the module's settings into a [`request`], and has
 //! the trace made. [`monitor`] takes in the outcome and yields a snapshot, which goes into the [`store`] once [`storage`] has
-//! what is to outlast the process. The views read the store and nothing else: [`metrics`] as the Prometheus exposition,
+//! what is to outlast the process. [`asn`] and [`names`] tell whom addresses belong to; what they say goes into the trace as
+//! [`annotations`]. The views read the store and nothing else: [`metrics`] as the Prometheus exposition,
 //! [`web`] as pages and JSON, [`render`] as what `trace HOST` prints. [`cli`] is where the parts are put together.
 //!
 //! A trace is the work of a [`tracer`]: an engine without sockets or clock that is told the time and what was answered, and
@@ -24,6 +25,8 @@
 //! the same run. [`time`] is a point on whichever clock it is.
 #![forbid(unsafe_code)]
 
+pub mod annotations;
+pub mod asn;
 pub mod change;
 pub mod cli;
 pub mod config;
@@ -31,6 +34,7 @@ pub mod counters;
 pub mod flow;
 pub mod metrics;
 pub mod monitor;
+pub mod names;
 pub mod network;
 pub mod privilege;
 pub mod probe;

@@ -6,9 +6,10 @@
 
 mod judge;
 mod state;
+mod systems;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
     sync::Arc,
     time::Duration,
@@ -17,6 +18,7 @@ use std::{
 use self::judge::{Verdict, judge};
 pub use self::state::State;
 use crate::{
+    asn::Systems,
     change::{self, Change, ChangeKind, Part},
     config::Target,
     flow::FlowSequence,
@@ -64,6 +66,8 @@ pub struct Monitor {
     cut_short: u32,
     /// When all pinned flows were asked last; `None` where that is due.
     full: Option<Time>,
+    /// Knows the autonomous systems of addresses.
+    systems: Option<Arc<dyn Systems>>,
 }
 
 impl Monitor {
@@ -85,7 +89,29 @@ impl Monitor {
             age: 0,
             cut_short: 0,
             full: None,
+            systems: None,
         }
+    }
+
+    /// Sets who knows the autonomous systems of addresses, from the next round on. Others are a new baseline: what a route was before
+    /// and is now is told by the same.
+    pub fn set_systems(&mut self, systems: Option<Arc<dyn Systems>>) {
+        self.systems = systems;
+    }
+
+    /// Sets the names of nodes of the last trace. Returns whether they are others than before.
+    pub fn set_names(&mut self, names: BTreeMap<IpAddr, Arc<str>>) -> bool {
+        let trace = self.last_round.as_mut().and_then(|round| round.outcome.as_mut().ok());
+        let Some(trace) = trace.filter(|trace| trace.annotations.names != names) else { return false };
+        Arc::make_mut(trace).annotations.names = names;
+        true
+    }
+
+    /// The addresses of the last trace's nodes.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeSet<IpAddr> {
+        let trace = self.last_round.as_ref().and_then(|round| round.outcome.as_ref().ok());
+        trace.map(|trace| trace.addresses()).unwrap_or_default()
     }
 
     /// The target.
@@ -147,6 +173,10 @@ impl Monitor {
                 self.count(&trace);
                 let ended = started.checked_add(duration).unwrap_or(started);
                 self.compare(now, ended, &trace, &evidence);
+                trace.annotations.systems = self.systems.as_ref().map(|systems| {
+                    let known = trace.addresses().into_iter();
+                    known.filter_map(|address| Some((address, systems.asn(address)?))).collect()
+                });
                 Ok(Arc::new(trace))
             }
             Err(error) => {
@@ -237,13 +267,17 @@ impl Monitor {
             self.full = Some(now);
         } else {
             let verdict = judge(&self.pinned, evidence, &self.samples);
+            let systems = self.systems.as_deref().filter(|_| verdict.is_path_change());
+            let systems = systems.and_then(|systems| {
+                systems::changes(&self.pinned, evidence, &verdict, &self.samples, systems)
+            });
             self.keep_samples(evidence, &verdict);
             self.full = match verdict.is_path_change() {
                 true => None,
                 false if is_full => Some(now),
                 false => self.full,
             };
-            self.count_changes(at, verdict);
+            self.count_changes(at, verdict, systems);
         }
         self.pinned = evidence.remember(self.counters.rounds);
         self.age = self.age.saturating_add(1);
@@ -270,7 +304,8 @@ impl Monitor {
         self.samples.retain(|_, samples| *samples > 0);
     }
 
-    fn count_changes(&mut self, at: jiff::Timestamp, verdict: Verdict) {
+    /// Counts what a round found. `systems` says which autonomous systems came and went by it.
+    fn count_changes(&mut self, at: jiff::Timestamp, verdict: Verdict, systems: Option<String>) {
         let name = self.target.name.as_str();
         if !verdict.late.is_empty() {
             self.counters.late_discoveries += u64::try_from(verdict.late.len()).unwrap_or(u64::MAX);
@@ -283,6 +318,10 @@ impl Monitor {
             self.counters.length_changes += 1;
             let detail = format!("{} to {} hops before, {} to {} now", before.0, before.1, now.0, now.1);
             self.note(Change { kind: ChangeKind::Length, flows: moved.clone(), detail, ..Change::at(at) });
+        }
+        if let Some(detail) = systems {
+            self.counters.as_path_changes += 1;
+            self.note(Change { kind: ChangeKind::AsPath, flows: moved.clone(), detail, ..Change::at(at) });
         }
         if is_path_change {
             self.counters.path_changes += 1;

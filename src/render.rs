@@ -32,8 +32,8 @@ pub fn json(report: &Report<'_>) -> String {
     json::text(report)
 }
 
-/// The trace as a table: a verdict in one line, then a row a path and a column a hop, with the median round-trip time below
-/// each address. With `dedup` flows that took the same path share a row; without, each flow has its own.
+/// The trace as a table: a verdict in one line, then a row a path and a column a hop, with the name, where one is known, and
+/// the median round-trip time below each address. With `dedup` flows that took the same path share a row; without, each flow has its own.
 #[must_use]
 pub fn table(report: &Report<'_>, dedup: bool) -> String {
     table::text(report, dedup)

@@ -71,6 +71,8 @@ pub struct TargetCounters {
     pub path_changes: u64,
     /// When the last of them was found, on the wall clock; `None` where there was none.
     pub last_path_change: Option<jiff::Timestamp>,
+    /// Path changes with which autonomous systems, or links of two, came or went.
+    pub as_path_changes: u64,
     /// Flows that took another known way.
     pub flow_moves: u64,
     /// Nodes and links found late.

@@ -2,9 +2,10 @@
 //!
 //! Plain data, immutable once made: what the store keeps and every view reads.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use crate::{
+    annotations::Annotations,
     flow::{Family, Protocol},
     route::{Evidence, Route},
     strategy::Strategy,
@@ -37,6 +38,8 @@ pub struct Trace {
     pub route: Route,
     /// The observations that it was found by; a monitor takes them over.
     pub evidence: Evidence,
+    /// What is known of its addresses from elsewhere; nothing as it comes out of the tracer.
+    pub annotations: Annotations,
 }
 
 impl Trace {
@@ -44,6 +47,12 @@ impl Trace {
     #[must_use]
     pub const fn family(&self) -> Family {
         Family::of(self.destination)
+    }
+
+    /// The addresses of its nodes.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeSet<IpAddr> {
+        self.route.hops.iter().flat_map(|hop| hop.nodes.iter().filter_map(|node| node.address)).collect()
     }
 }
 

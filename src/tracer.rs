@@ -34,6 +34,7 @@ use self::{
 };
 pub use self::{pacing::Pacer, queries::Reason};
 use crate::{
+    annotations::Annotations,
     flow::FlowSequence,
     probe::{Probe, ProbeId, Reply, Template, Ttl},
     route::{Answer, Evidence, Route},
@@ -323,6 +324,7 @@ impl Tracer {
             replies_received: self.replies_received,
             route,
             evidence: self.evidence,
+            annotations: Annotations::default(),
         }
     }
 

@@ -57,13 +57,17 @@ fn write_hops(out: &mut Exposition, targets: &[Target<'_>]) {
 
 fn write_topology(out: &mut Exposition, targets: &[Target<'_>]) {
     let nodes = targets.iter().flat_map(|target| {
+        let annotations = target.snapshot.trace().map(|trace| &trace.annotations);
         target.detail.topology.nodes.iter().map(move |((ttl, name), node)| {
+            let known = annotations.zip(node.address);
+            let hostname = known.and_then(|(annotations, address)| annotations.hostname(address));
+            let asn = known.and_then(|(annotations, address)| annotations.asn(address));
             let labels = target
                 .labels()
                 .with("ttl", ttl.to_string())
                 .with("address", name)
-                .with("hostname", "")
-                .with("asn", "")
+                .with("hostname", hostname.unwrap_or_default())
+                .with("asn", asn.map(|asn| asn.to_string()).unwrap_or_default())
                 .with("mpls", mpls(node))
                 .with("balancing", node.balancing.name());
             (labels, 1.0)

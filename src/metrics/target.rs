@@ -130,7 +130,7 @@ const GAUGES: [Gauge; 15] = [
     ),
 ];
 
-const COUNTERS: [Counter; 10] = [
+const COUNTERS: [Counter; 11] = [
     ("traceflow_rounds_total", "Rounds that ended.", |target| target.snapshot.counters.rounds),
     (
         "traceflow_rounds_failed_total",
@@ -151,6 +151,11 @@ const COUNTERS: [Counter; 10] = [
         "traceflow_path_changes_total",
         "Rounds in which nodes or links came or went, proved by flows that were there before.",
         |target| target.snapshot.counters.path_changes,
+    ),
+    (
+        "traceflow_as_path_changes_total",
+        "Path changes with which autonomous systems, or links of two, came or went; 0 without asn_database.",
+        |target| target.snapshot.counters.as_path_changes,
     ),
     (
         "traceflow_flow_moves_total",

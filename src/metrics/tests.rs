@@ -255,6 +255,23 @@ fn help_of_what_the_last_round_found_says_so() {
 }
 
 #[test]
+fn nodes_have_the_names_and_systems_that_are_known() {
+    let samples = samples([sample::traced("a", sample::annotated())]);
+    let nodes = samples.iter().filter(|sample| sample.name == "traceflow_node_info");
+    let told: Vec<_> =
+        nodes.map(|node| ["address", "hostname", "asn"].map(|label| node.label(label).unwrap())).collect();
+    let expected = [
+        ["192.0.2.1", "r1.example.net", "64496"],
+        ["198.51.100.1", "", ""],
+        ["198.51.100.2", "", "64500"],
+        ["*198.51.100.1", "", ""],
+        ["198.51.100.20", "", "64500"],
+        ["203.0.113.9", "www.example.net", ""],
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn the_cap_takes_the_topology_first_then_the_farthest_hops() {
     let store = sample::store([sample::traced("a", sample::diamond())]);
     // 4 hops with 4 series each and 5 round-trip times; 6 nodes and 6 links.

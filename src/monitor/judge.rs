@@ -153,7 +153,7 @@ fn trails(evidence: &Evidence, flows: &BTreeSet<FlowId>, read: impl Fn(&Cell) ->
 }
 
 /// Nodes that showed up in per-packet zones, and whether so many answers came without them before that they must be new.
-fn zone_news(after: &Evidence, samples: &BTreeMap<Ttl, u32>) -> Vec<(Part, bool)> {
+pub(super) fn zone_news(after: &Evidence, samples: &BTreeMap<Ttl, u32>) -> Vec<(Part, bool)> {
     let mut news = Vec::new();
     for ttl in after.ttls() {
         let zone: Vec<&Cell> = after.zone(ttl).map(|(_, cell)| cell).collect();

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Report;
 use crate::{
+    annotations::Annotations,
     probe::MplsLabel,
     route::{Diamond, FlowPath, Hop, Link, Node, Route, RttSummary},
 };
@@ -137,31 +138,31 @@ impl<'a> Document<'a> {
             flow_paths: route.flow_paths,
             hops_min: known.then_some(route.paths.hops_min),
             hops_max: known.then_some(route.paths.hops_max),
-            hops: route.hops.iter().map(HopEntry::of).collect(),
+            hops: route.hops.iter().map(|hop| HopEntry::of(hop, &trace.annotations)).collect(),
             links: route.links.iter().filter_map(|link| LinkEntry::of(link, route)).collect(),
-            flows: route.flows.iter().map(FlowEntry::of).collect(),
+            flows: route.flows.iter().map(|flow| FlowEntry::of(flow, &trace.annotations)).collect(),
             diamonds: route.diamonds.iter().map(DiamondEntry::of).collect(),
         }
     }
 }
 
 impl<'a> HopEntry<'a> {
-    fn of(hop: &'a Hop) -> Self {
+    fn of(hop: &'a Hop, annotations: &'a Annotations) -> Self {
         Self {
             ttl: hop.ttl.get(),
             probes_sent: hop.probes_sent,
             replies_received: hop.replies_received,
-            nodes: hop.nodes.iter().map(NodeEntry::of).collect(),
+            nodes: hop.nodes.iter().map(|node| NodeEntry::of(node, annotations)).collect(),
         }
     }
 }
 
 impl<'a> NodeEntry<'a> {
-    fn of(node: &'a Node) -> Self {
+    fn of(node: &'a Node, annotations: &'a Annotations) -> Self {
         Self {
             address: node.address,
-            hostname: None,
-            asn: None,
+            hostname: node.address.and_then(|address| annotations.hostname(address)),
+            asn: node.address.and_then(|address| annotations.asn(address)),
             replies: node.replies,
             rtt_seconds: node.rtt.map(RttEntry::of),
             balancing: node.balancing.name(),
@@ -186,9 +187,10 @@ impl LinkEntry {
 }
 
 impl FlowEntry {
-    fn of(flow: &FlowPath) -> Self {
+    fn of(flow: &FlowPath, annotations: &Annotations) -> Self {
         let hops = flow.hops.iter().map(|hop| FlowHopEntry { ttl: hop.ttl.get(), address: hop.address });
-        Self { id: flow.id.0, reached: flow.reached, as_path: None, hops: hops.collect() }
+        let as_path = annotations.as_path(&flow.hops);
+        Self { id: flow.id.0, reached: flow.reached, as_path, hops: hops.collect() }
     }
 }
 

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use jiff::SignedDuration;
 
 use crate::{
+    annotations::Annotations,
     change::{Change, ChangeKind, Part},
     flow::{FlowId, Protocol},
     probe::{MplsLabel, ReplyKind, Ttl},
@@ -27,6 +28,12 @@ pub(crate) fn address(text: &str) -> IpAddr {
 /// microseconds behind `@`, `!` behind it for the destination, `*` for silence, `.` where it was not asked.
 pub(crate) fn evidence(picture: &str) -> Evidence {
     let mut evidence = Evidence::default();
+    observe(&mut evidence, picture);
+    evidence
+}
+
+/// Adds what a picture shows to what is known.
+pub(crate) fn observe(evidence: &mut Evidence, picture: &str) {
     for line in picture.lines().filter(|line| !line.trim().is_empty()) {
         let mut words = line.split_whitespace();
         let flow = FlowId(words.next().and_then(|id| id.parse().ok()).expect("a flow's id"));
@@ -51,7 +58,6 @@ pub(crate) fn evidence(picture: &str) -> Evidence {
             evidence.answered(flow, ttl, answer);
         }
     }
-    evidence
 }
 
 /// A trace of www.example.net with this route.
@@ -72,6 +78,7 @@ pub(crate) fn trace(evidence: &Evidence) -> Trace {
         replies_received: u32::try_from(answers).expect("few answers"),
         route,
         evidence: Evidence::default(),
+        annotations: Annotations::default(),
     }
 }
 
@@ -92,6 +99,17 @@ pub(crate) fn diamond() -> Trace {
         }
     }
     trace
+}
+
+/// The same with names and autonomous systems for some of its nodes.
+pub(crate) fn annotated() -> Trace {
+    let names = [("192.0.2.1", "r1.example.net"), ("203.0.113.9", "www.example.net")];
+    let systems = [("192.0.2.1", 64_496), ("198.51.100.2", 64_500), ("198.51.100.20", 64_500)];
+    let annotations = Annotations {
+        names: names.map(|(text, name)| (address(text), name.into())).into(),
+        systems: Some(systems.map(|(text, asn)| (address(text), asn)).into()),
+    };
+    Trace { annotations, ..diamond() }
 }
 
 /// A target before its first round.
@@ -152,6 +170,7 @@ pub(crate) fn changed(mut snapshot: Snapshot) -> Snapshot {
     counters.length_changes = 14;
     counters.reachability_changes = 15;
     counters.address_changes = 16;
+    counters.as_path_changes = 17;
     let changes = [
         Change {
             kind: ChangeKind::Address,
@@ -163,6 +182,12 @@ pub(crate) fn changed(mut snapshot: Snapshot) -> Snapshot {
             kind: ChangeKind::Length,
             flows: vec![FlowId(33_460)],
             detail: "4 to 4 hops before, 4 to 5 now".to_owned(),
+            ..ago(3)
+        },
+        Change {
+            kind: ChangeKind::AsPath,
+            flows: vec![FlowId(33_460)],
+            detail: "AS64500 came".to_owned(),
             ..ago(3)
         },
         Change {

@@ -25,10 +25,11 @@ struct Row<'a> {
     hops: &'a [FlowHop],
 }
 
-/// An address over its round-trip time.
+/// An address over its name and its round-trip time.
 #[derive(Clone, Default)]
 struct Cell {
     address: String,
+    name: String,
     rtt: String,
 }
 
@@ -40,7 +41,7 @@ pub(super) fn text(report: &Report<'_>, dedup: bool) -> String {
     if rows.iter().any(|row| !row.hops.is_empty()) {
         text.push('\n');
         // Writing into a string cannot fail.
-        let _ = write_rows(&mut text, &trace.route, &rows, dedup);
+        let _ = write_rows(&mut text, trace, &rows, dedup);
     }
     text
 }
@@ -135,15 +136,15 @@ fn steps(hops: &[FlowHop]) -> BTreeSet<(Ttl, Option<IpAddr>, Option<IpAddr>)> {
     nodes.chain(pairs.map(|(from, to)| (from.ttl, from.address, to.address))).collect()
 }
 
-fn write_rows(out: &mut String, route: &Route, rows: &[Row<'_>], dedup: bool) -> fmt::Result {
+fn write_rows(out: &mut String, trace: &Trace, rows: &[Row<'_>], dedup: bool) -> fmt::Result {
     let ttls = columns(rows);
-    let cells: Vec<Vec<Cell>> = rows.iter().map(|row| cells(row, &ttls, route)).collect();
+    let cells: Vec<Vec<Cell>> = rows.iter().map(|row| cells(row, &ttls, trace)).collect();
     let widths: Vec<_> = ttls
         .iter()
         .enumerate()
         .map(|(column, ttl)| {
             let cells = cells.iter().filter_map(|row| row.get(column));
-            let widest = cells.map(|cell| cell.address.len().max(cell.rtt.len())).max();
+            let widest = cells.map(|cell| cell.address.len().max(cell.name.len()).max(cell.rtt.len())).max();
             widest.unwrap_or(0).max(ttl.to_string().len())
         })
         .collect();
@@ -157,6 +158,9 @@ fn write_rows(out: &mut String, route: &Route, rows: &[Row<'_>], dedup: bool) ->
         };
         let end = if row.reached == Some(false) { "not reached" } else { "" };
         write_line(out, &first, cells.iter().map(|cell| cell.address.clone()), &widths, end)?;
+        if cells.iter().any(|cell| !cell.name.is_empty()) {
+            write_line(out, "", cells.iter().map(|cell| cell.name.clone()), &widths, "")?;
+        }
         write_line(out, "", cells.iter().map(|cell| cell.rtt.clone()), &widths, "")?;
     }
     Ok(())
@@ -171,18 +175,19 @@ fn columns(rows: &[Row<'_>]) -> Vec<Ttl> {
     }
 }
 
-fn cells(row: &Row<'_>, ttls: &[Ttl], route: &Route) -> Vec<Cell> {
+fn cells(row: &Row<'_>, ttls: &[Ttl], trace: &Trace) -> Vec<Cell> {
     let by_ttl: BTreeMap<_, _> = row.hops.iter().map(|hop| (hop.ttl, hop.address)).collect();
     ttls.iter()
         .map(|ttl| match by_ttl.get(ttl) {
             None => Cell::default(),
-            Some(None) => Cell { address: "*".to_owned(), rtt: String::new() },
+            Some(None) => Cell { address: "*".to_owned(), ..Cell::default() },
             Some(Some(address)) => {
-                let mut nodes = route.hop(*ttl).into_iter().flat_map(|hop| &hop.nodes);
+                let mut nodes = trace.route.hop(*ttl).into_iter().flat_map(|hop| &hop.nodes);
                 let node = nodes.find(|node| node.address == Some(*address));
                 let rtt = node.and_then(|node| node.rtt);
                 Cell {
                     address: address.to_string(),
+                    name: trace.annotations.hostname(*address).unwrap_or_default().to_owned(),
                     rtt: rtt.map(|rtt| milliseconds(rtt.median)).unwrap_or_default(),
                 }
             }
@@ -242,6 +247,21 @@ mod tests {
     fn certain() -> String {
         let line = |id| format!("{id} 192.0.2.1@1000 203.0.113.9@9000!\n");
         (33_460..33_468).map(line).collect()
+    }
+
+    #[test]
+    fn names_stand_below_their_addresses() {
+        let expected = "\
+flows  1               2             3              4
+    2  192.0.2.1       198.51.100.2  198.51.100.20  203.0.113.9
+       r1.example.net                               www.example.net
+       1.20 ms         2.50 ms       4.00 ms        9.00 ms
+    1  192.0.2.1       198.51.100.1  *              203.0.113.9
+       r1.example.net                               www.example.net
+       1.20 ms         2.00 ms                      9.00 ms
+";
+        let text = shown(&sample::annotated(), true);
+        assert_eq!(text.split_once("\n\n").map(|(_, rows)| rows), Some(expected));
     }
 
     #[test]

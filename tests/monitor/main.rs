@@ -14,4 +14,5 @@
 mod alarm;
 mod quiet;
 mod restart;
+mod systems;
 mod watched;

@@ -66,8 +66,13 @@ struct Outcome {
 
 impl Day {
     fn run(&self) -> Outcome {
-        let mut watched =
-            Watched::new(&topology(self.network, &faults(self.loss)), Module::default(), self.seed);
+        let topology = topology(self.network, &faults(self.loss));
+        let mut watched = Watched::new(&topology, Module::default(), self.seed);
+        // Each node in a system of its own: none may come or go either.
+        watched.set_systems(&topology, |name| {
+            let node = topology.find(name).and_then(|node| u32::try_from(node).ok());
+            node.map(|node| node + 1)
+        });
         let mut outcome = Outcome::default();
         let mut paths = 0;
         for round in 0..self.rounds {

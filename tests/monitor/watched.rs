@@ -1,6 +1,9 @@
 //! A target watched over a simulated network, round after round in virtual time.
 
-use std::{env, fmt::Debug, fs, path::Path, str::FromStr, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap, env, fmt::Debug, fs, net::IpAddr, path::Path, str::FromStr, sync::Arc, thread,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use traceflow_exporter::{
@@ -58,6 +61,15 @@ impl Watched {
         self.monitor.snapshot()
     }
 
+    /// Sets the autonomous systems of the nodes, by their names.
+    pub(crate) fn set_systems(&mut self, topology: &Topology, of: impl Fn(&str) -> Option<u32>) {
+        let network = self.bench.network();
+        let named = topology.nodes().iter().map(|node| node.name.as_str());
+        let known: BTreeMap<IpAddr, u32> =
+            named.filter_map(|name| Some((network.address(name)?, of(name)?))).collect();
+        self.monitor.set_systems(Some(Arc::new(known)));
+    }
+
     /// Goes on with what a new process would know.
     pub(crate) fn restart(&mut self) {
         let kept = serde_json::to_string(&self.monitor.state()).unwrap();
@@ -94,6 +106,7 @@ pub(crate) fn faults(loss: f64) -> String {
 pub(crate) fn alarms(counters: &TargetCounters) -> u64 {
     counters.path_changes
         + counters.flow_moves
+        + counters.as_path_changes
         + counters.length_changes
         + counters.reachability_changes
         + counters.address_changes

@@ -132,6 +132,26 @@ fn unknown_is_null() {
 }
 
 #[test]
+fn what_is_known_of_addresses_stands_with_them() {
+    let document = parsed(&sample::annotated());
+    let nodes = document["hops"].as_array().into_iter().flatten().flat_map(|hop| hop["nodes"].as_array());
+    let told: Vec<_> =
+        nodes.flatten().map(|node| [&node["address"], &node["hostname"], &node["asn"]]).collect();
+    let expected = json!([
+        ["192.0.2.1", "r1.example.net", 64_496],
+        ["198.51.100.1", null, null],
+        ["198.51.100.2", null, 64_500],
+        ["198.51.100.20", null, 64_500],
+        [null, null, null],
+        ["203.0.113.9", "www.example.net", null],
+    ]);
+    assert_eq!(json!(told), expected);
+    let paths: Vec<_> =
+        document["flows"].as_array().into_iter().flatten().map(|flow| &flow["as_path"]).collect();
+    assert_eq!(json!(paths), json!([[64_496], [64_496, 64_500], [64_496, 64_500]]));
+}
+
+#[test]
 fn paths_saturate_and_open_diamonds_have_no_length() {
     let mut trace = sample::trace(&sample::evidence("1 192.0.2.1@1\n2 192.0.2.2@1"));
     trace.route.paths = Paths { count: u128::MAX, ..trace.route.paths };
@@ -148,6 +168,7 @@ fn output_keeps_to_the_schema() {
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     let traces = [
         sample::diamond(),
+        sample::annotated(),
         sample::trace(&sample::evidence("")),
         sample::trace(&sample::evidence("1 * *")),
         sample::trace(&sample::evidence("1 192.0.2.1@1\n2 192.0.2.2@1 * 2001:db8::1@5!")),

@@ -27,8 +27,8 @@ fn the_api_gives_the_state_and_the_trace() {
         "name": name, "host": "www.example.net", "address": "203.0.113.9", "protocol": "udp", "strategy": "fixed",
         "labels": { "site": "ams" }, "up": true,
         "counters": {
-            "rounds": 7, "rounds_failed": 2, "path_changes": 11, "flow_moves": 12, "late_discoveries": 13,
-            "length_changes": 14, "reachability_changes": 15, "address_changes": 16,
+            "rounds": 7, "rounds_failed": 2, "path_changes": 11, "as_path_changes": 17, "flow_moves": 12,
+            "late_discoveries": 13, "length_changes": 14, "reachability_changes": 15, "address_changes": 16,
         },
         "last_round": { "started": "2026-01-02T03:04:05.678Z", "duration_seconds": 0.322 }, "error": null,
     });
@@ -39,7 +39,7 @@ fn the_api_gives_the_state_and_the_trace() {
     let changes = shown["changes"].take();
     expected["changes"] = Value::Null;
     assert_eq!(shown, expected);
-    assert_eq!(changes.as_array().map(Vec::len), Some(6));
+    assert_eq!(changes.as_array().map(Vec::len), Some(7));
 
     let gone = get("/api/v1/targets/gone");
     assert_eq!(
@@ -69,7 +69,7 @@ fn the_api_gives_the_changes_newest_first() {
     let document: Value = serde_json::from_str(&body).expect("JSON");
     let changes = document["changes"].as_array().expect("a list");
     let kinds: Vec<_> = changes.iter().filter_map(|change| change["kind"].as_str()).collect();
-    assert_eq!(kinds, ["flow_move", "reachability", "path", "length", "path", "address"]);
+    assert_eq!(kinds, ["flow_move", "reachability", "path", "as_path", "length", "path", "address"]);
     assert_eq!(
         changes[0],
         json!({ "at": "2026-01-02T03:03:05.678Z", "kind": "flow_move", "came": [], "went": [], "flows": [33471],
@@ -97,7 +97,7 @@ fn the_api_keeps_to_its_schemas() {
             .map(|schema| serde_json::from_str(schema).expect("a schema is JSON"));
     let store = targets();
     store.publish(sample::fresh("new", "new.example.net"));
-    store.publish(sample::changed(sample::traced("moved", sample::diamond())));
+    store.publish(sample::changed(sample::traced("moved", sample::annotated())));
     let server = Server::start(&store);
     let get = |path: &str| -> Value { serde_json::from_str(&server.ask("GET", path).body).expect("JSON") };
     let fields: Vec<_> = target["properties"].as_object().into_iter().flatten().collect();

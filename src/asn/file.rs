@@ -1,0 +1,100 @@
+//! The database file, read again when it is replaced.
+//!
+//! Whoever asks gets what was read last. Looking at the file and reading it is done beside, so that no round and no view waits for it.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use super::{Database, DatabaseError};
+
+/// From one look at the file to the next.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// A database file. All clones are the same one.
+#[derive(Clone, Debug)]
+pub struct DatabaseFile {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    current: RwLock<Arc<Database>>,
+    /// The file as it was when it was read last, also where reading it failed; `None` where it was not there.
+    seen: Mutex<Option<Stamp>>,
+}
+
+/// What differs between a file and one that replaces it: where it lies, its size and when it was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    place: (u64, u64),
+    size: u64,
+    changed: [(i64, i64); 2],
+}
+
+impl Stamp {
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = fs::metadata(path)?;
+        Ok(Self {
+            place: (file.dev(), file.ino()),
+            size: file.size(),
+            changed: [(file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec())],
+        })
+    }
+}
+
+impl DatabaseFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// As for [`Database::load`].
+    pub fn open(path: PathBuf) -> Result<Self, DatabaseError> {
+        // Before it is read: what is written meanwhile is read again.
+        let seen = Mutex::new(Stamp::of(&path).ok());
+        let current = RwLock::new(Arc::new(Database::load(&path)?));
+        Ok(Self { inner: Arc::new(Inner { path, current, seen }) })
+    }
+
+    /// What was read last.
+    #[must_use]
+    pub fn current(&self) -> Arc<Database> {
+        Arc::clone(&self.inner.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at the file now and then, for as long as it is polled.
+    pub async fn follow(self) {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let file = self.clone();
+            // It ends early where the runtime does, or by a defect that the log has.
+            let _ = tokio::task::spawn_blocking(move || file.look()).await;
+        }
+    }
+
+    /// Reads the file again if it is another than before. What cannot be used is told once, and what was read before stays.
+    fn look(&self) {
+        let Inner { path, current, seen } = &*self.inner;
+        let stamp = Stamp::of(path);
+        let found = stamp.as_ref().ok().copied();
+        let before = std::mem::replace(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner), found);
+        if before == found {
+            return;
+        }
+        let loaded = match stamp {
+            Ok(_) => Database::load(path),
+            Err(reason) => Err(DatabaseError::Read { path: path.clone(), reason }),
+        };
+        match loaded {
+            Ok(database) => {
+                *current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(database);
+                tracing::info!(file = %path.display(), "the AS database is read again");
+            }
+            Err(error) => tracing::warn!(%error, "the AS database read before stays in use"),
+        }
+    }
+}
