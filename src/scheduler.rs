@@ -8,8 +8,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
+    asn::{DatabaseFile, Systems},
     config::{Config, Target},
     monitor::{Monitor, State},
+    names::Names,
     network::{
         Network,
         clock::{self, Clock},
@@ -34,6 +36,18 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(60);
 /// that hangs must not take them all.
 const WRITES_MAX: usize = 16;
 
+/// How long names that come in are gathered before they are shown.
+const NAMES_PAUSE: Duration = Duration::from_secs(1);
+
+/// What tells whom addresses belong to.
+#[derive(Clone, Debug, Default)]
+pub struct Whois {
+    /// Their names.
+    pub names: Option<Names>,
+    /// Their autonomous systems.
+    pub systems: Option<DatabaseFile>,
+}
+
 /// What all targets share.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
@@ -44,6 +58,7 @@ pub struct Scheduler {
     turns: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     resolver: Resolver,
+    whois: Whois,
 }
 
 impl Scheduler {
@@ -61,7 +76,15 @@ impl Scheduler {
             turns,
             writes: Arc::new(Semaphore::new(WRITES_MAX)),
             resolver: Resolver::default(),
+            whois: Whois::default(),
         }
+    }
+
+    /// Has the nodes of routes told by names and autonomous systems.
+    #[must_use]
+    pub fn with_whois(mut self, whois: Whois) -> Self {
+        self.whois = whois;
+        self
     }
 
     /// Starts to trace all targets of a configuration, each from where it was before. Dropping the set ends it.
@@ -78,6 +101,9 @@ impl Scheduler {
         });
         let monitors = monitors.collect::<Result<Vec<_>, StorageError>>()?;
         let mut tasks = JoinSet::new();
+        if let Some(systems) = self.whois.systems.clone() {
+            tasks.spawn(systems.follow());
+        }
         for monitor in monitors {
             // A configured target is visible before its first round.
             self.store.publish(monitor.snapshot());
@@ -99,7 +125,7 @@ impl Scheduler {
         let mut storage_trouble = Trouble::new("the state is not kept: a restart falls back to an older one");
         loop {
             let due = slots.due();
-            tokio::time::sleep_until(self.clock.instant(due)).await;
+            self.wait(&mut monitor, due).await;
             // Before a turn is taken: a resolver that does not answer holds up nobody else.
             let asked = self.clock.now();
             let resolved = self.resolve(&monitor).await;
@@ -124,7 +150,10 @@ impl Scheduler {
             let duration = lookup + self.clock.now().since(began);
             let ended = clock::timestamp();
             trouble.report(monitor.target(), self.clock.now(), failure(outcome.as_ref()));
+            let systems = self.whois.systems.as_ref().map(|file| -> Arc<dyn Systems> { file.current() });
+            monitor.set_systems(systems);
             monitor.absorb(self.clock.now(), ended.checked_sub(duration).unwrap_or(ended), duration, outcome);
+            self.name(&mut monitor);
             // The disk is nothing that others have to wait for.
             drop((turn, in_progress));
             // Before anyone can see it: what a scrape has shown is never taken back.
@@ -135,6 +164,40 @@ impl Scheduler {
                 self.store.note_delay();
             }
         }
+    }
+
+    /// Waits until the next round is due. Names of nodes that come in meanwhile are shown at once.
+    async fn wait(&self, monitor: &mut Monitor, due: Time) {
+        let naming = async {
+            if let Some(names) = &self.whois.names {
+                let mut answers = names.answers();
+                names.look_up(&monitor.addresses());
+                loop {
+                    // What is answered from here on is seen in the next turn.
+                    answers.mark_unchanged();
+                    let Naming { news, settled } = self.name(monitor);
+                    if news {
+                        self.store.publish(monitor.snapshot());
+                    }
+                    if settled || answers.changed().await.is_err() {
+                        break;
+                    }
+                    tokio::time::sleep(NAMES_PAUSE).await;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep_until(self.clock.instant(due)) => {}
+            () = naming => {}
+        }
+    }
+
+    /// Gives the nodes of the last round the names that are known.
+    fn name(&self, monitor: &mut Monitor) -> Naming {
+        let Some(names) = &self.whois.names else { return Naming { news: false, settled: true } };
+        let (known, settled) = names.known(&monitor.addresses());
+        Naming { news: monitor.set_names(known), settled }
     }
 
     /// Writes down what is to outlast the process. The error is one line.
@@ -172,6 +235,12 @@ impl Scheduler {
         );
         Ok(trace)
     }
+}
+
+/// Whether there are other names than before, and whether none is missing.
+struct Naming {
+    news: bool,
+    settled: bool,
 }
 
 /// Why a target could not be traced.

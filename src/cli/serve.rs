@@ -1,6 +1,9 @@
 //! The exporter: puts the parts together and runs them until a signal ends it.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -9,12 +12,14 @@ use tokio::{
 
 use super::{ExitError, ServeArgs, log, print, systemd};
 use crate::{
+    asn::DatabaseFile,
     config::Config,
     metrics::{Limits, Reload},
+    names::Names,
     network::{Network, Sockets, clock, echo_id, random_secret},
     privilege,
     request::wanted_by,
-    scheduler::Scheduler,
+    scheduler::{Scheduler, Whois},
     storage::Storage,
     store::Store,
     web,
@@ -25,6 +30,7 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
     check(arguments)?;
     let config = Config::load(&arguments.config_file)?;
     let loaded = clock::timestamp();
+    let whois = whois(&arguments.config_file, &config)?;
     if arguments.config_check {
         let (file, targets) = (arguments.config_file.display(), config.targets.len());
         return print(&format!("{file}: ok, {targets} target{}\n", if targets == 1 { "" } else { "s" }));
@@ -48,7 +54,7 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
         let (network, driver) =
             Network::start(sockets, secret, config.global.max_pps).map_err(ExitError::failed)?;
         let store = Store::default();
-        let scheduler = Scheduler::new(network.clone(), store.clone(), storage, &config);
+        let scheduler = Scheduler::new(network.clone(), store.clone(), storage, &config).with_whois(whois);
         let targets = scheduler.start(&config).map_err(ExitError::failed)?;
         let engine = Arc::new({
             let network = network.clone();
@@ -118,14 +124,21 @@ fn check(arguments: &ServeArgs) -> Result<(), ExitError> {
 
 /// Keys of the configuration that were set and do nothing yet.
 fn without_effect(config: &Config) -> Vec<&'static str> {
-    let global = &config.global;
-    let keys = [
-        ("target_files", !config.target_files.is_empty()),
-        ("probe.enabled", config.probe.enabled),
-        ("global.reverse_dns", global.reverse_dns),
-        ("global.asn_database", global.asn_database.is_some()),
-    ];
+    let keys = [("target_files", !config.target_files.is_empty()), ("probe.enabled", config.probe.enabled)];
     keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect()
+}
+
+/// Who is asked whom addresses belong to. A database stands relative to the configuration file.
+fn whois(file: &Path, config: &Config) -> Result<Whois, ExitError> {
+    let open = |database: &PathBuf| {
+        let path = file.parent().unwrap_or(Path::new("")).join(database);
+        DatabaseFile::open(path)
+            .map_err(|error| ExitError::Usage(format!("{}: global.asn_database: {error}", file.display())))
+    };
+    Ok(Whois {
+        names: config.global.reverse_dns.then(Names::default),
+        systems: config.global.asn_database.as_ref().map(open).transpose()?,
+    })
 }
 
 /// Waits for the signal that ends the exporter, or for a part of it that ends before.
@@ -176,7 +189,7 @@ mod tests {
             (
                 "{ target_files: [a.yaml], probe: { enabled: true }, \
                  global: { reverse_dns: true, asn_database: a.mmdb, rediscover_interval: 2h } }",
-                &["target_files", "probe.enabled", "global.reverse_dns", "global.asn_database"][..],
+                &["target_files", "probe.enabled"][..],
             ),
         ];
         for (text, expected) in cases {

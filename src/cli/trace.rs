@@ -8,6 +8,7 @@ use super::{ExitError, print};
 use crate::{
     config::{FamilyChoice, Host, Module, ModuleFault, parse_duration},
     flow::Protocol,
+    names::Names,
     network::{Network, Sockets, clock, echo_id, random_secret},
     privilege,
     probe::Ttl,
@@ -17,6 +18,9 @@ use crate::{
     strategy::{Confidence, Strategy},
     trace::{StopReason, Trace},
 };
+
+/// How long the names of the nodes are waited for: about as long as a trace takes that meets much silence.
+const NAMES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Options of `trace`.
 #[derive(Debug, Args)]
@@ -72,6 +76,9 @@ pub(super) struct TraceArgs {
     /// One row for flows that took the same path.
     #[arg(long)]
     dedup: bool,
+    /// Names of the nodes, as the system's resolver knows them.
+    #[arg(long)]
+    resolve: bool,
     /// File to write the result to, in place of standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -98,7 +105,10 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
         let request = request(&module, address, seed, None).map_err(ExitError::failed)?;
         let (network, _driver) = Network::start(sockets, secret, module.pps).map_err(ExitError::failed)?;
         let started = clock::timestamp();
-        let trace = network.trace(request).await.map_err(ExitError::failed)?;
+        let mut trace = network.trace(request).await.map_err(ExitError::failed)?;
+        if arguments.resolve {
+            trace.annotations.names = Names::default().resolve(&trace.addresses(), NAMES_PATIENCE).await;
+        }
         Ok::<_, ExitError>((started, trace))
     });
     // A lookup that the system's resolver does not let go of is no reason to stay.

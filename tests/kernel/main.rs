@@ -11,10 +11,13 @@
     reason = "a test says what is wrong by panicking, its helpers too"
 )]
 
+mod asn;
 mod exporter;
 mod lab;
 mod lab_tests;
+mod mmdb;
 mod monitor;
+mod names;
 mod network_tests;
 mod privilege;
 mod prober;
