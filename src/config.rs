@@ -11,6 +11,7 @@ mod field;
 mod name;
 mod raw;
 mod validate;
+mod web;
 mod yaml;
 
 use std::{
@@ -24,16 +25,20 @@ use std::{
     time::Duration,
 };
 
+use serde::de::DeserializeOwned;
+
 pub use self::{
     allow::{Allow, NamePattern, Network},
     consistency::ModuleFault,
     duration::{format_duration, parse_duration},
     error::ConfigError,
     name::{FileGlob, Host, HostName, ModuleName, TargetName},
+    web::{ClientAuth, Curve, PasswordHash, Pem, RateLimit, TlsSettings, TlsVersion, WebConfig},
 };
 use self::{
     error::{Fault, Place},
     raw::RawConfig,
+    validate::Failure,
 };
 use crate::{
     flow::{Family, Protocol},
@@ -68,28 +73,7 @@ impl Config {
     ///
     /// [`ConfigError::Read`] where the file cannot be read or is too large, otherwise as [`Config::parse`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_SIZE + 1).read_to_end(&mut bytes))
-            .and_then(|size| {
-                if u64::try_from(size).is_ok_and(|size| size <= MAX_SIZE) {
-                    Ok(())
-                } else {
-                    Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 64 MiB"))
-                }
-            })
-            .map_err(|reason| ConfigError::read(path, reason))?;
-        let file_name = path.to_string_lossy();
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Self::parse(&file_name, text),
-            Err(error) => {
-                let (valid, rest) = bytes.split_at(error.valid_up_to());
-                let place = Place::behind(&String::from_utf8_lossy(valid));
-                let byte = rest.first().copied().unwrap_or_default();
-                let fault = Fault::root(format!("the byte 0x{byte:02x} is not UTF-8"), "text in UTF-8");
-                Err(ConfigError::invalid(&file_name, place, fault))
-            }
-        }
+        Self::parse(&path.to_string_lossy(), &read(path)?)
     }
 
     /// Parses and validates the text of a file; `file_name` is for the error only.
@@ -99,18 +83,48 @@ impl Config {
     /// [`ConfigError::Invalid`] for the first thing found that is not allowed.
     pub fn parse(file_name: &str, text: &str) -> Result<Self, ConfigError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let invalid = |(place, fault)| ConfigError::invalid(file_name, place, fault);
-        yaml::check(text).map_err(invalid)?;
-        let raw: Option<RawConfig> = serde_yaml::from_str(text)
-            .map_err(|error| invalid((Place::of(&error).unwrap_or(Place::START), Fault::of_yaml(&error))))?;
-        let raw = raw.ok_or_else(|| {
+        let raw = document::<RawConfig>(file_name, text)?.ok_or_else(|| {
             let allowed = "a mapping with the keys global, modules, targets, target_files, probe";
-            invalid((Place::START, Fault::root("the file is empty", allowed)))
+            ConfigError::invalid(file_name, Place::START, Fault::root("the file is empty", allowed))
         })?;
-        validate::config(raw).map_err(|validate::Failure { path, wrong, allowed }| {
-            invalid((yaml::locate(text, &path), Fault { path: yaml::path_text(&path), wrong, allowed }))
-        })
+        validate::config(raw).map_err(|failure| refusal(file_name, text, failure))
     }
+}
+
+/// The text of a file of at most 64 MiB.
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_SIZE + 1).read_to_end(&mut bytes))
+        .and_then(|size| {
+            if u64::try_from(size).is_ok_and(|size| size <= MAX_SIZE) {
+                Ok(())
+            } else {
+                Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 64 MiB"))
+            }
+        })
+        .map_err(|reason| ConfigError::read(path, reason))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let (valid, rest) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+        let place = Place::behind(&String::from_utf8_lossy(valid));
+        let byte = rest.first().copied().unwrap_or_default();
+        let fault = Fault::root(format!("the byte 0x{byte:02x} is not UTF-8"), "text in UTF-8");
+        ConfigError::invalid(&path.to_string_lossy(), place, fault)
+    })
+}
+
+/// What is written in a text without byte order mark; `None` where nothing is.
+fn document<R: DeserializeOwned>(file_name: &str, text: &str) -> Result<Option<R>, ConfigError> {
+    let invalid = |(place, fault)| ConfigError::invalid(file_name, place, fault);
+    yaml::check(text).map_err(invalid)?;
+    serde_yaml::from_str(text)
+        .map_err(|error| invalid((Place::of(&error).unwrap_or(Place::START), Fault::of_yaml(&error))))
+}
+
+/// The error about the value at the end of a path in a text.
+fn refusal(file_name: &str, text: &str, Failure { path, wrong, allowed }: Failure) -> ConfigError {
+    let fault = Fault { path: yaml::path_text(&path), wrong, allowed };
+    ConfigError::invalid(file_name, yaml::locate(text, &path), fault)
 }
 
 /// Settings of the process.

@@ -28,7 +28,11 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    fn new(path: impl Into<Vec<Step>>, wrong: impl Into<String>, allowed: impl Into<String>) -> Self {
+    pub(super) fn new(
+        path: impl Into<Vec<Step>>,
+        wrong: impl Into<String>,
+        allowed: impl Into<String>,
+    ) -> Self {
         Self { path: path.into(), wrong: wrong.into(), allowed: allowed.into() }
     }
 }
@@ -214,7 +218,7 @@ fn probe(raw: RawProbe) -> Result<ProbePolicy, Failure> {
     })
 }
 
-fn list<T: FromText>(
+pub(super) fn list<T: FromText>(
     raw: Option<Vec<Option<Text<T>>>>,
     path: impl Fn(usize) -> Vec<Step>,
 ) -> Result<Vec<T>, Failure> {
@@ -222,6 +226,9 @@ fn list<T: FromText>(
 }
 
 /// A value that has no default.
-fn present<T: FromText>(value: Option<Text<T>>, path: impl FnOnce() -> Vec<Step>) -> Result<T, Failure> {
+pub(super) fn present<T: FromText>(
+    value: Option<Text<T>>,
+    path: impl FnOnce() -> Vec<Step>,
+) -> Result<T, Failure> {
     value.map(|Text(value)| value).ok_or_else(|| Failure::new(path(), "the value is missing", T::ALLOWED))
 }
