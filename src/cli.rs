@@ -11,11 +11,28 @@ use std::{ffi::OsString, fmt, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{config::ConfigError, privilege::User};
+use crate::{config::ConfigError, privilege::User, web::ExternalUrl};
+
+/// What `--version` says behind the name, in the manner of the Prometheus family.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (revision: ",
+    env!("TRACEFLOW_REVISION"),
+    ")\n  rustc version:    ",
+    env!("TRACEFLOW_RUSTC"),
+    "\n  platform:         ",
+    env!("TRACEFLOW_TARGET"),
+);
 
 /// Traces every path that load balancers spread a target's traffic over, and exports what it finds to Prometheus.
 #[derive(Debug, Parser)]
-#[command(name = "traceflow_exporter", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(
+    name = "traceflow_exporter",
+    display_name = "traceflow_exporter, version",
+    version = VERSION,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -41,6 +58,12 @@ struct ServeArgs {
     /// Address to listen on; can be given several times.
     #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":10659")]
     listen_address: Vec<String>,
+    /// File with TLS, passwords and headers of the HTTP server, in the format of Prometheus' exporters.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
+    /// URL of the pages as seen from outside, behind a reverse proxy perhaps; its path is the prefix of all paths.
+    #[arg(long = "web.external-url", value_name = "URL", default_value = "/", hide_default_value = true)]
+    external_url: ExternalUrl,
     /// Path of the metrics.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     telemetry_path: String,
@@ -186,6 +209,7 @@ mod tests {
             "traceflow_exporter --config.file=a.yaml --config.check --log.level=debug --log.format=json",
             "traceflow_exporter --web.listen-address=:10659 --web.listen-address=[::1]:1 --web.telemetry-path=/m",
             "traceflow_exporter --storage.path=/var/lib/traceflow_exporter --user=root",
+            "traceflow_exporter --web.config.file=web.yaml --web.external-url=https://example.net/tf",
             "traceflow_exporter trace --protocol udp -4 --strategy fixed --confidence 0.95 --paths 32 192.0.2.1",
             "traceflow_exporter trace -6 --first-ttl 2 --max-ttl 20 --source ::1 --source-port 40000 2001:db8::1",
             "traceflow_exporter trace --destination-port 53 --wait 1s --pps 100 --format json --output x.json h",
@@ -224,6 +248,10 @@ mod tests {
             ("trace -4 -6 h", "the argument '-4' cannot be used with '-6'"),
             ("--web.listen-address=foo", "`foo` is no address to listen on; write HOST:PORT"),
             ("--web.telemetry-path=metrics", "--web.telemetry-path: `metrics` is no path; allowed is"),
+            (
+                "--web.external-url=ftp://h",
+                "invalid value 'ftp://h' for '--web.external-url <URL>': `ftp://h` is no URL",
+            ),
             ("--web.telemetry-path=/a?b", "--web.telemetry-path: `/a?b` is no path; allowed is"),
             ("trace --first-ttl 9 --max-ttl 5 h", "--first-ttl: 9 is above max_ttl, which is 5; allowed is"),
             ("trace --source 192.0.2.1 -6 h", "--source: 192.0.2.1 does not fit family v6; allowed is"),
@@ -239,6 +267,13 @@ mod tests {
             assert!(text.starts_with(expected) && !text.contains('\n'), "{arguments}: {text}");
             assert_eq!(error.report(), ExitCode::from(2), "{arguments}");
         }
+        let version = Cli::command().render_version();
+        let lines: Vec<_> = version.lines().collect();
+        assert!(
+            lines[0].starts_with("traceflow_exporter, version 0.") && lines[0].contains(" (revision: "),
+            "{version}"
+        );
+        assert!(lines[1].starts_with("  rustc version:    1.") && lines.len() == 3, "{version}");
         let help = run(["traceflow_exporter", "--help"].map(OsString::from)).unwrap_err();
         assert_eq!(help.report(), ExitCode::SUCCESS);
     }

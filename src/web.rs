@@ -3,11 +3,20 @@
 //! Knows HTTP and which path shows what. Knows nothing of raw sockets or rounds: what it shows comes out of the store and out
 //! of functions that it is given.
 
+mod activity;
 mod api;
+mod auth;
+mod connection;
+mod encoding;
+mod external;
+mod gate;
+mod limit;
 mod listen;
 mod page;
 mod respond;
+mod security;
 mod server;
+mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -20,8 +29,11 @@ use std::{
 
 use tokio::sync::Semaphore;
 
+use self::auth::Authenticator;
 pub use self::{
+    external::{ExternalUrl, NoExternalUrl},
     listen::{BindError, bind, check_address},
+    security::Security,
     server::serve,
 };
 use crate::{
@@ -42,6 +54,10 @@ pub struct Bounds {
     pub renderings: usize,
     /// How long a client may take to send a request's header, and how long a connection may be idle.
     pub header_timeout: Duration,
+    /// How long that may take while further connections wait.
+    pub crowded_timeout: Duration,
+    /// How long it may take to make a response and hand it to the client.
+    pub response_timeout: Duration,
     /// How long requests in progress may take once the server is to stop.
     pub grace: Duration,
 }
@@ -52,6 +68,8 @@ impl Default for Bounds {
             connections: 128,
             renderings: 4,
             header_timeout: Duration::from_secs(30),
+            crowded_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(60),
             grace: Duration::from_secs(5),
         }
     }
@@ -62,6 +80,9 @@ pub struct State {
     store: Store,
     engine: EngineCounters,
     telemetry_path: String,
+    external_url: ExternalUrl,
+    security: Arc<Security>,
+    authenticator: Authenticator,
     bounds: Bounds,
     renderings: Arc<Semaphore>,
     process: Process,
@@ -76,24 +97,40 @@ struct Configured {
 }
 
 impl State {
-    /// The state of a server with metrics at `telemetry_path`, which begins with a slash. Limits are the usual ones, and the
+    /// The state of a server with metrics at `telemetry_path`, which begins with a slash, and a secret of this process. Limits are the usual ones, and the
     /// configuration's metrics absent, until [`State::set_limits`] and [`State::set_reload`] are called.
     #[must_use]
     pub fn new(
         store: Store,
         engine: EngineCounters,
         telemetry_path: impl Into<String>,
+        secret: [u8; 16],
         bounds: Bounds,
     ) -> Self {
         Self {
             store,
             engine,
             telemetry_path: telemetry_path.into(),
+            external_url: ExternalUrl::default(),
+            security: Arc::default(),
+            authenticator: Authenticator::new(secret),
             bounds,
             renderings: Arc::new(Semaphore::new(bounds.renderings)),
             process: Process::this(),
             configured: Mutex::default(),
         }
+    }
+
+    /// The same state for pages that are found under a URL.
+    #[must_use]
+    pub fn with_external_url(self, external_url: ExternalUrl) -> Self {
+        Self { external_url, ..self }
+    }
+
+    /// The same state for connections that are secured.
+    #[must_use]
+    pub fn with_security(self, security: Security) -> Self {
+        Self { security: Arc::new(security), ..self }
     }
 
     /// Sets how many series a target may have.

@@ -1,6 +1,10 @@
 //! Where log messages go and what they look like: standard error, logfmt or JSON.
 
-use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use super::{LogArgs, LogFormat, LogLevel};
 
@@ -13,7 +17,10 @@ pub(super) fn start(arguments: LogArgs) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let registry = tracing_subscriber::registry().with(level);
+    // What libraries do on every connection tells an operator nothing.
+    let libraries = level.min(LevelFilter::WARN);
+    let levels = Targets::new().with_default(libraries).with_target(env!("CARGO_CRATE_NAME"), level);
+    let registry = tracing_subscriber::registry().with(levels);
     let started = match arguments.format {
         LogFormat::Logfmt => registry
             .with(tracing_logfmt::builder().with_target(false).layer().with_writer(std::io::stderr))

@@ -31,6 +31,8 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
     let config = Config::load(&arguments.config_file)?;
     let loaded = clock::timestamp();
     let whois = whois(&arguments.config_file, &config)?;
+    let security = web::Security::load(arguments.web_config_file.as_deref())?;
+    let tls = security.is_encrypted();
     if arguments.config_check {
         let (file, targets) = (arguments.config_file.display(), config.targets.len());
         return print(&format!("{file}: ok, {targets} target{}\n", if targets == 1 { "" } else { "s" }));
@@ -60,14 +62,16 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
             let network = network.clone();
             move || network.counters()
         });
-        let state = web::State::new(store, engine, &arguments.telemetry_path, web::Bounds::default());
+        let state = web::State::new(store, engine, &arguments.telemetry_path, secret, web::Bounds::default())
+            .with_external_url(arguments.external_url.clone())
+            .with_security(security);
         state.set_limits(Limits {
             series_per_target: usize::try_from(config.global.series_per_target).unwrap_or(usize::MAX),
             topology: config.global.topology_metrics,
         });
         state.set_reload(Reload { successful: true, last_success: loaded });
         for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
-            tracing::info!(%address, targets = config.targets.len(), "listening");
+            tracing::info!(%address, tls, targets = config.targets.len(), "listening");
         }
         let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
         let listeners = listeners.collect::<Result<_, _>>().map_err(ExitError::failed)?;

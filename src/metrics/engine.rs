@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn build_info(out: &mut Exposition) {
     let labels = Labels::default()
         .with("version", env!("CARGO_PKG_VERSION"))
-        .with("revision", option_env!("TRACEFLOW_REVISION").unwrap_or("unknown"));
+        .with("revision", env!("TRACEFLOW_REVISION"));
     out.gauge("traceflow_build_info", "What this exporter was built from; always 1.", [(labels, 1.0)]);
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::{
-    Method, Response, StatusCode, Uri,
+    Method, Response, StatusCode,
     body::Bytes,
     header::{self, HeaderName, HeaderValue},
 };
 
-use super::{State, api, page};
+use super::{State, api, encoding, page};
 use crate::metrics;
 
 pub(super) type Reply = Response<Full<Bytes>>;
@@ -42,15 +42,13 @@ enum Route {
     Target(String),
 }
 
-/// The response to a request. What takes long is computed off the event loop.
-pub(super) async fn to(method: Method, uri: Uri, state: Arc<State>) -> Reply {
-    let Some(route) = Route::of(uri.path(), &state.telemetry_path) else {
+/// The response to a request for a path, in gzip where that is wanted. What takes long is computed off the event loop.
+pub(super) async fn to(method: Method, path: String, gzip: bool, state: Arc<State>) -> Reply {
+    let Some(route) = Route::of(&path, &state.telemetry_path) else {
         return text(StatusCode::NOT_FOUND, "not found\n");
     };
     if method != Method::GET && method != Method::HEAD {
-        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
-        reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return reply;
+        return not_allowed();
     }
     match route {
         Route::Healthy => return text(StatusCode::OK, "ok\n"),
@@ -68,11 +66,13 @@ pub(super) async fn to(method: Method, uri: Uri, state: Arc<State>) -> Reply {
     let shown = tokio::task::spawn_blocking(move || {
         // Held until it is computed, also where the client has gone.
         let _permit = permit;
-        show(&route, &state)
+        let mut reply = show(&route, &state);
+        reply.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        if gzip { encoding::gzip(reply) } else { reply }
     })
     .await;
     shown.unwrap_or_else(|error| {
-        tracing::error!(%error, path = uri.path(), "a response could not be made");
+        tracing::error!(%error, path, "a response could not be made");
         text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
     })
 }
@@ -132,7 +132,14 @@ fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
-fn text(status: StatusCode, body: &'static str) -> Reply {
+/// What is said where the method is neither GET nor HEAD.
+pub(super) fn not_allowed() -> Reply {
+    let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    reply
+}
+
+pub(super) fn text(status: StatusCode, body: &'static str) -> Reply {
     reply(status, TEXT, body.to_owned())
 }
 

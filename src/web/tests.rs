@@ -1,4 +1,6 @@
 mod api;
+mod bounds;
+mod secure;
 
 use std::{
     collections::BTreeMap,
@@ -37,7 +39,12 @@ impl Server {
 
     fn with(store: &Store, engine: EngineCounters, bounds: Bounds) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let state = Arc::new(State::new(store.clone(), engine, "/metrics", bounds));
+        let state = State::new(store.clone(), engine, "/metrics", [7; 16], bounds);
+        Self::of(state, runtime)
+    }
+
+    fn of(state: State, runtime: Runtime) -> Self {
+        let state = Arc::new(state);
         let listeners = bind(&["127.0.0.1:0"]).expect("a free port");
         let address = listeners[0].local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -50,6 +57,22 @@ impl Server {
             }))
         };
         Self { address, state, stop: Some(stop), serving: Some(serving), runtime }
+    }
+
+    /// Ends it and starts one with another state.
+    fn restart(&mut self, change: impl FnOnce(State) -> State) {
+        self.stop();
+        self.ended();
+        let other = Arc::new(State::new(
+            Store::default(),
+            Arc::new(Counters::default),
+            "",
+            [7; 16],
+            self.state.bounds,
+        ));
+        let state = std::mem::replace(&mut self.state, other);
+        let state = Arc::into_inner(state).expect("nobody else has it");
+        *self = Self::of(change(state), Runtime::new().expect("a runtime"));
     }
 
     fn connect(&self) -> TcpStream {

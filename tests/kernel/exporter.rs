@@ -76,7 +76,7 @@ impl Running {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 

@@ -24,3 +24,4 @@ mod prober;
 mod protocols;
 mod restart;
 mod traces;
+mod web;

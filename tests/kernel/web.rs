@@ -1,0 +1,241 @@
+//! The HTTP server as operators of Prometheus know it: the whole program, secured by a web configuration, asked by a stock
+//! Prometheus, by curl and by an independent parser.
+
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    SanType,
+};
+use serde_json::Value;
+
+use crate::{
+    exporter::{ARGUMENTS, Running, get, wait_for},
+    lab::{self, Lab, Options, topology},
+    traces::PROGRAM,
+};
+
+const CONFIG: &str = "targets: [{ name: here, host: 127.0.0.1 }]\n";
+const URL: &str = "https://localhost:10659";
+
+/// Certificates of one authority, in PEM.
+struct Certificates {
+    authority: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Certificates {
+    fn new() -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self { authority: CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap() }
+    }
+
+    /// Certificate and key for a name.
+    fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        // OpenSSL takes a certificate with its issuer's name for one that signed itself.
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
+        parameters.extended_key_usages = vec![usage];
+        let key = KeyPair::generate().unwrap();
+        (parameters.signed_by(&key, &self.authority).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn server(&self) -> (String, String) {
+        self.issue("localhost", ExtendedKeyUsagePurpose::ServerAuth)
+    }
+}
+
+/// A secured exporter and a Prometheus' files, all in one directory.
+fn start(lab: &Lab, certificates: &Certificates, tls: &str) -> Running {
+    let (server, server_key) = certificates.server();
+    let (client, client_key) = certificates.issue("prometheus", ExtendedKeyUsagePurpose::ClientAuth);
+    let authority = certificates.authority.pem();
+    let hash = bcrypt::hash("secret", 10).unwrap();
+    let web = format!(
+        "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n{tls}basic_auth_users:\n  prometheus: {hash}\n"
+    );
+    let files = [
+        ("config.yaml", CONFIG),
+        ("web.yaml", &web),
+        ("server.crt", &server),
+        ("server.key", &server_key),
+        ("ca.crt", &authority),
+        ("client.crt", &client),
+        ("client.key", &client_key),
+    ];
+    let arguments = [&ARGUMENTS[..], &["--web.config.file=web.yaml"]].concat();
+    Running::start(lab, PROGRAM, &arguments, &files)
+}
+
+/// What curl says to a path, in a directory with certificates.
+fn curl(lab: &Lab, exporter: &Running, arguments: &[&str], path: &str) -> Output {
+    let authority = exporter.file("ca.crt");
+    lab.command("s", "curl")
+        .args(["--silent", "--show-error", "--max-time", "10", "--resolve", "localhost:10659:127.0.0.1"])
+        .arg("--cacert")
+        .arg(authority)
+        .args(arguments)
+        .arg(format!("{URL}{path}"))
+        .output()
+        .unwrap()
+}
+
+/// Status, version of HTTP and error of curl.
+fn status(lab: &Lab, exporter: &Running, arguments: &[&str], path: &str) -> (String, bool) {
+    let arguments =
+        [arguments, &["--output", "/dev/null", "--write-out", "%{http_code} %{http_version}"]].concat();
+    let output = curl(lab, exporter, &arguments, path);
+    (String::from_utf8(output.stdout).unwrap(), output.status.success())
+}
+
+#[test]
+fn a_stock_prometheus_scrapes_what_is_secured() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("line"), Options::routers());
+    let certificates = Certificates::new();
+    let tls =
+        "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  min_version: TLS13\n";
+    let exporter = start(&lab, &certificates, tls);
+    let files = |name: &str| exporter.file(name).display().to_string();
+    let (certificate, key) = (files("client.crt"), files("client.key"));
+    let identity = ["--cert", &*certificate, "--key", &*key];
+    let right = [&identity[..], &["--user", "prometheus:secret"]].concat();
+    wait_for("the first round", &exporter, || {
+        Some(()).filter(|()| status(&lab, &exporter, &right, "/-/ready").0.starts_with("200"))
+    });
+
+    let ok = |text: &str| (text.to_owned(), true);
+    assert_eq!(status(&lab, &exporter, &right, "/metrics"), ok("200 2"));
+    let old = [&right[..], &["--http1.1"]].concat();
+    assert_eq!(status(&lab, &exporter, &old, "/metrics"), ok("200 1.1"));
+    let packed = [&right[..], &["--compressed", "--head"]].concat();
+    assert_eq!(status(&lab, &exporter, &packed, "/metrics"), ok("200 2"));
+    let wrong = [&identity[..], &["--user", "prometheus:wrong"]].concat();
+    assert_eq!(status(&lab, &exporter, &wrong, "/metrics"), ok("401 2"));
+    assert_eq!(status(&lab, &exporter, &identity, "/metrics"), ok("401 2"));
+    let unknown = ["--user", "prometheus:secret"];
+    assert_eq!(status(&lab, &exporter, &unknown, "/metrics"), ("000 0".to_owned(), false), "no certificate");
+    let too_old = [&right[..], &["--tls-max", "1.2"]].concat();
+    assert_eq!(status(&lab, &exporter, &too_old, "/metrics"), ("000 0".to_owned(), false), "TLS 1.2");
+
+    let scrape = |name: &str, password: &str| {
+        format!(
+            "- job_name: {name}\n  scheme: https\n  \
+             tls_config: {{ ca_file: '{ca}', cert_file: '{certificate}', key_file: '{key}', server_name: localhost }}\n  \
+             basic_auth: {{ username: prometheus, password: {password} }}\n  \
+             static_configs: [{{ targets: ['127.0.0.1:10659'] }}]\n",
+            ca = files("ca.crt")
+        )
+    };
+    let scrapes = format!(
+        "global: {{ scrape_interval: 1s }}\nscrape_configs:\n{}{}",
+        scrape("right", "secret"),
+        scrape("wrong", "guess")
+    );
+    let arguments =
+        ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:9090"];
+    let prometheus = Running::start(&lab, "prometheus", &arguments, &[("prometheus.yml", &scrapes)]);
+    let up = |job: &str, sign: &str| {
+        let query = format!("http://127.0.0.1:9090/api/v1/query?query=up%7Bjob%3D%22{job}%22%7D{sign}");
+        let answer: Value = serde_json::from_str(&get(&lab, &query)?).unwrap();
+        Some(()).filter(|()| answer["data"]["result"].as_array().is_some_and(|found| !found.is_empty()))
+    };
+    wait_for("a scrape", &prometheus, || up("right", "%3D%3D1"));
+    wait_for("a refused scrape", &prometheus, || up("wrong", "%3D%3D0"));
+    assert_eq!(up("right", "%3D%3D0"), None);
+
+    // A new certificate while it runs, as a tool that renews them does it.
+    let (server, server_key) = certificates.server();
+    let shown = || {
+        let print = [&right[..], &["--output", "/dev/null", "--write-out", "%{certs}"]].concat();
+        String::from_utf8(curl(&lab, &exporter, &print, "/-/healthy").stdout).unwrap()
+    };
+    let before = shown();
+    assert!(before.contains("BEGIN CERTIFICATE"), "{before}");
+    for (name, text) in [("server.crt", server), ("server.key", server_key)] {
+        fs::write(exporter.file("new"), text).unwrap();
+        fs::rename(exporter.file("new"), exporter.file(name)).unwrap();
+    }
+    assert_eq!(status(&lab, &exporter, &right, "/metrics"), ok("200 2"));
+    let after = shown();
+    assert!(after.contains("BEGIN CERTIFICATE") && after != before, "the new one is shown");
+    assert!(exporter.log().contains("the web configuration was read again"), "{}", exporter.log());
+    wait_for("another scrape", &prometheus, || up("right", "%3D%3D1"));
+    assert_eq!(exporter.terminate(), Some(0));
+}
+
+#[test]
+fn an_independent_parser_reads_what_is_exported() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("line"), Options::routers());
+    let exporter = Running::exporter(&lab, CONFIG);
+    wait_for("the first round", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    let text = get(&lab, "http://127.0.0.1:10659/metrics").unwrap();
+    let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let script = "import sys\n\
+                  from prometheus_client.parser import text_string_to_metric_families\n\
+                  samples = [s for f in text_string_to_metric_families(sys.stdin.read()) for s in f.samples]\n\
+                  assert all(s.timestamp is None for s in samples)\n\
+                  print(len(samples), [s.value for s in samples if s.name == 'traceflow_target_up'])\n";
+    let python = format!("{}/.test-tools/bin/python", env!("CARGO_MANIFEST_DIR"));
+    let mut parser = Command::new(python)
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("scripts/install-test-tools installs it");
+    parser.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = parser.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.trim(), format!("{} [1]", samples.len()));
+}
+
+#[test]
+fn a_wrong_web_configuration_is_told_before_anything_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    file("config.yaml", CONFIG);
+    let run = |check: &[&str]| {
+        let output = Command::new(PROGRAM)
+            .args(["--config.file=config.yaml", "--web.config.file=web.yaml"])
+            .args(check)
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let cases = [
+        (
+            "tls_server_config: { cert_file: no.crt, key_file: no.key }",
+            "web.yaml:1:33: tls_server_config.cert_file: no.crt: cannot read: No such file or directory (os error 2); \
+             allowed is a file that can be read",
+        ),
+        (
+            "basic_auth_user: {}",
+            "web.yaml:1:1: basic_auth_user: unknown key; allowed are tls_server_config, http_server_config, \
+             basic_auth_users, rate_limit",
+        ),
+    ];
+    for (text, expected) in cases {
+        file("web.yaml", text);
+        for check in [&[][..], &["--config.check"]] {
+            assert_eq!(
+                run(check),
+                (Some(2), format!("traceflow_exporter: {expected}\n")),
+                "{text} {check:?}"
+            );
+        }
+    }
+    file("web.yaml", "http_server_config: { http2: false }");
+    assert_eq!(run(&["--config.check"]), (Some(0), String::new()));
+}
