@@ -177,6 +177,9 @@ pub fn topology(bytes: &[u8]) {
         assert!(is_node(edge.from) && is_node(edge.to) && edge.from != edge.to && edge.weight >= 1);
     }
     assert!(topology.events().is_sorted_by_key(|event| event.at));
+    if let Some(period) = topology.period() {
+        assert!(topology.events().last().is_some_and(|event| event.at < Time::ZERO + period));
+    }
 }
 
 const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9);

@@ -11,6 +11,8 @@ use crate::{flow::mix, time::Time};
 #[derive(Clone, Debug)]
 pub(super) struct Fabric {
     eras: Vec<Era>,
+    /// After which they begin anew.
+    period: Option<Duration>,
 }
 
 /// The graph between two changes.
@@ -85,11 +87,12 @@ impl Fabric {
         for era in &mut eras {
             era.leading = era.reaching(topology.destinations());
         }
-        Self { eras }
+        Self { eras, period: topology.period() }
     }
 
     /// The place of the era that this time belongs to.
     pub(super) fn place(&self, at: Time) -> usize {
+        let (_, at) = self.cycle(at);
         self.eras.partition_point(|era| era.from <= at).saturating_sub(1)
     }
 
@@ -98,9 +101,21 @@ impl Fabric {
         self.eras.get(place)
     }
 
-    /// When the era behind this place begins.
-    pub(super) fn end(&self, place: usize) -> Option<Time> {
-        self.eras.get(place + 1).map(|era| era.from)
+    /// When the era ends that this time belongs to; `None` where it is the last.
+    pub(super) fn end(&self, at: Time) -> Option<Time> {
+        let (start, _) = self.cycle(at);
+        let next = self.eras.get(self.place(at) + 1).map(|era| era.from.since(Time::ZERO));
+        next.or(self.period).map(|end| start + end)
+    }
+
+    /// When the script began last by this time, and the time since then as a time of the script.
+    fn cycle(&self, at: Time) -> (Time, Time) {
+        let Some(period) = self.period.map(|period| period.as_nanos()).filter(|&period| period > 0) else {
+            return (Time::ZERO, at);
+        };
+        let within = at.since(Time::ZERO).as_nanos() % period;
+        let within = Duration::from_nanos(u64::try_from(within).unwrap_or(u64::MAX));
+        (at - within, Time::ZERO + within)
     }
 
     /// Makes sure that the era at this place knows its next hops towards the target.

@@ -31,6 +31,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Network {
     family: Family,
+    /// The address of the first node.
+    first: IpAddr,
     names: Vec<String>,
     source: usize,
     destinations: Vec<usize>,
@@ -99,11 +101,24 @@ struct Stop {
 }
 
 impl Network {
-    /// The network of a topology, with all hash seeds and all chance derived from `seed`.
+    /// The network of a topology, with all hash seeds and all chance derived from `seed`. Its addresses are 10.0.0.1 and
+    /// fd00::1 and those behind them.
     #[must_use]
     pub fn new(topology: &Topology, family: Family, seed: u64) -> Self {
+        let first = match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+            Family::V6 => IpAddr::V6(Ipv6Addr::new(0xFD00, 0, 0, 0, 0, 0, 0, 1)),
+        };
+        Self::numbered(topology, first, seed)
+    }
+
+    /// The same with another address for the first node of the file; the others follow it in their order.
+    #[must_use]
+    pub fn numbered(topology: &Topology, first: IpAddr, seed: u64) -> Self {
+        let family = Family::of(first);
         Self {
             family,
+            first,
             names: topology.nodes().iter().map(|node| node.name.clone()).collect(),
             source: topology.source(),
             destinations: topology.destinations().to_vec(),
@@ -240,11 +255,10 @@ impl Network {
             return;
         }
         state.id = state.id.wrapping_add(1);
-        let to = address(self.family, self.source);
         let initial: u8 = if is_host { 64 } else { 255 };
         let envelope = Envelope {
-            from: address(self.family, stop.node),
-            to,
+            from: address(self.first, stop.node),
+            to: address(self.first, self.source),
             id: state.id,
             ttl: initial.saturating_sub(stop.hops - 1).max(1),
         };
@@ -278,7 +292,7 @@ impl Network {
         let mut node = self.source;
         let mut at = start;
         let mut place = self.fabric.place(at);
-        let mut end_of_era = self.fabric.end(place);
+        let mut end_of_era = self.fabric.end(at);
         let mut hops = 0;
         self.fabric.prepare(place, target);
         loop {
@@ -292,7 +306,7 @@ impl Network {
             hops = u8::saturating_add(hops, 1);
             if end_of_era.is_some_and(|end| end <= at) {
                 place = self.fabric.place(at);
-                end_of_era = self.fabric.end(place);
+                end_of_era = self.fabric.end(at);
                 self.fabric.prepare(place, target);
             }
             let here = self.fabric.era(place)?.node(node)?;
@@ -317,22 +331,22 @@ impl Network {
             }
             ttl -= 1;
             if here.nat {
-                packet.rewrite_source(address(self.family, node));
+                packet.rewrite_source(self.address_at(node));
                 flow = packet.flow_key();
             }
         }
     }
 
     fn address_at(&self, node: usize) -> IpAddr {
-        address(self.family, node)
+        address(self.first, node)
     }
 
     /// The node of an address, which says its place: the inverse of [`address`].
     fn node_of(&self, address: IpAddr) -> Option<usize> {
-        let number = match (self.family, address) {
-            (Family::V4, IpAddr::V4(address)) => address.to_bits().checked_sub(BASE_V4)?,
-            (Family::V6, IpAddr::V6(address)) => {
-                u32::try_from(address.to_bits().checked_sub(BASE_V6)?).ok()?
+        let number = match (self.first, address) {
+            (IpAddr::V4(first), IpAddr::V4(address)) => address.to_bits().checked_sub(first.to_bits())?,
+            (IpAddr::V6(first), IpAddr::V6(address)) => {
+                u32::try_from(address.to_bits().checked_sub(first.to_bits())?).ok()?
             }
             _ => return None,
         };
@@ -340,16 +354,14 @@ impl Network {
     }
 }
 
-/// The first node's addresses: 10.0.0.1 and fd00::1.
-const BASE_V4: u32 = 0x0A00_0001;
-const BASE_V6: u128 = 0xFD00 << 112 | 1;
-
-/// The address of the node at this place.
-fn address(family: Family, node: usize) -> IpAddr {
+/// The address of the node at this place. Behind the last address of all there are no more.
+fn address(first: IpAddr, node: usize) -> IpAddr {
     // A topology has at most 10000 nodes.
     let number = u32::try_from(node).unwrap_or(0);
-    match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(BASE_V4 + number)),
-        Family::V6 => IpAddr::V6(Ipv6Addr::from_bits(BASE_V6 + u128::from(number))),
+    match first {
+        IpAddr::V4(first) => IpAddr::V4(Ipv4Addr::from_bits(first.to_bits().saturating_add(number))),
+        IpAddr::V6(first) => {
+            IpAddr::V6(Ipv6Addr::from_bits(first.to_bits().saturating_add(u128::from(number))))
+        }
     }
 }

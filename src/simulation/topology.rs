@@ -17,6 +17,7 @@
 //! at 60s node a plain loss=0.1
 //! at 60s network plain
 //! at 60s rehash r1            the node gets another hash seed
+//! repeat 2m                   every 2 minutes everything is as in the beginning, and the script begins anew
 //! ```
 //!
 //! Attributes of a node are documented at the fields of [`Attributes`], faults of the network at those of
@@ -43,6 +44,7 @@ pub struct Topology {
     destinations: Vec<usize>,
     faults: Faults,
     events: Vec<Event>,
+    period: Option<Duration>,
 }
 
 impl Topology {
@@ -86,6 +88,13 @@ impl Topology {
     #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events
+    }
+
+    /// After which time the network is as in the beginning and the script begins anew, above that of all events; `None` where it is
+    /// played once.
+    #[must_use]
+    pub fn period(&self) -> Option<Duration> {
+        self.period
     }
 
     /// The name of the node at this place; empty where there is none.

@@ -215,6 +215,37 @@ fn truth_of_every_topology() {
 }
 
 #[test]
+fn a_script_that_is_repeated_begins_anew_for_ever() {
+    let text =
+        "s -> r -> a -> d\nat 20s remove r -> a\nat 20s add r -> b\nat 20s add b -> d delay=2s\nrepeat 60s";
+    let mut network = network(text, Family::V4);
+    for days in [0_u32, 1, 1000] {
+        let day = Duration::from_secs(86_400) * days;
+        for (at, expected) in
+            [(0.0, "a"), (19.9, "a"), (20.0, "b"), (59.9, "b"), (60.0, "a"), (79.9, "a"), (80.0, "b")]
+        {
+            let at = seconds(at) + day;
+            assert_eq!(who(&mut network, at, 1, 2), expected, "at {at}");
+            let nodes = network.truth(at).nodes;
+            assert!(nodes.contains(&(2, network.address(expected).unwrap())), "at {at}");
+        }
+        // A packet that is under way when the script begins anew arrives all the same.
+        assert_eq!(who(&mut network, seconds(58.5) + day, 1, 4), "d");
+    }
+}
+
+#[test]
+fn nodes_are_numbered_from_any_address_on() {
+    for (first, last) in [("192.0.2.129", "192.0.2.131"), ("2001:db8::ff", "2001:db8::101")] {
+        let topology = "s -> r -> d".parse().unwrap();
+        let mut network = Network::numbered(&topology, first.parse().unwrap(), 1);
+        assert_eq!(network.source().to_string(), first);
+        assert_eq!(network.destination().to_string(), last);
+        assert_eq!(who(&mut network, Time::ZERO, 1, 1), "r");
+    }
+}
+
+#[test]
 fn truth_knows_the_time_and_what_is_special_about_nodes() {
     let changes = Network::new(&file("changes"), Family::V4, 1);
     for (at, nodes, silent, paths) in

@@ -2,7 +2,10 @@
 //!
 //! Knows the syntax and its limits. Errors are sentences without the line; [`parse`] adds it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     Attributes, Change, DEFAULT_DELAY, Edge, Event, Faults, Node, Topology, TopologyError,
@@ -13,7 +16,8 @@ use crate::time::Time;
 /// A range or a mesh beyond this is a slip of the pen.
 const MAX_NODES: usize = 10_000;
 const MAX_WEIGHT: u32 = 1_000_000;
-const KEYWORDS: [&str; 8] = ["source", "destination", "node", "network", "at", "add", "remove", "rehash"];
+const KEYWORDS: [&str; 9] =
+    ["source", "destination", "node", "network", "at", "add", "remove", "rehash", "repeat"];
 
 /// Reads a whole file.
 pub(super) fn parse(text: &str) -> Result<Topology, TopologyError> {
@@ -45,6 +49,8 @@ struct Parser<'a> {
     /// Nodes named by lines that do not bring them into being.
     mentions: Vec<(usize, usize)>,
     script: Vec<(usize, Time, Step<'a>)>,
+    /// With the line that says so.
+    period: Option<(usize, Duration)>,
 }
 
 /// A scripted change whose meaning depends on what came before it in time.
@@ -92,6 +98,14 @@ impl<'a> Parser<'a> {
                 Ok(())
             }
             ["network", words @ ..] => set_faults(&mut self.faults, words),
+            ["repeat", period] => {
+                if self.period.is_some() {
+                    return Err("the script is repeated already; allowed is one period".to_owned());
+                }
+                self.period = Some((line, duration("repeat", period)?));
+                Ok(())
+            }
+            ["repeat", ..] => Err("`repeat` takes one time".to_owned()),
             ["at", time, words @ ..] => {
                 let time = Time::ZERO + duration("at", time)?;
                 self.scripted(line, time, words)
@@ -172,6 +186,13 @@ impl<'a> Parser<'a> {
             }
         }
         let events = self.replay()?;
+        let last = events.last().map(|event: &Event| event.at.since(Time::ZERO));
+        if let Some((line, period)) = self.period
+            && last.is_none_or(|last| period <= last)
+        {
+            let wrong = "`repeat` takes a time behind the last change of the script; without one there is nothing to repeat";
+            return Err(at_line(line)(wrong.to_owned()));
+        }
         Ok(Topology {
             nodes: self.nodes,
             edges: self.edges,
@@ -179,6 +200,7 @@ impl<'a> Parser<'a> {
             destinations: self.destinations,
             faults: self.faults,
             events,
+            period: self.period.map(|(_, period)| period),
         })
     }
 
@@ -230,7 +252,7 @@ impl<'a> Parser<'a> {
         let (names, options) = words.split_at(names);
         if !names.contains(&"->") {
             return Err(format!(
-                "`{}` is no statement; allowed are source, destination, node, network, at and edges `a -> b`",
+                "`{}` is no statement; allowed are source, destination, node, network, at, repeat and edges `a -> b`",
                 words.join(" ")
             ));
         }

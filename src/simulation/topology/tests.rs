@@ -123,6 +123,9 @@ fn scripts_are_put_in_order_of_time_and_build_on_each_other() {
     ]
     .map(|(at, change)| Event { at: Time::ZERO + Duration::from_secs(at), change });
     assert_eq!(topology.events(), expected);
+    assert_eq!(topology.period(), None);
+    let repeated = parse("s -> d\nat 1s rehash s\nrepeat 2m");
+    assert_eq!(repeated.period(), Some(Duration::from_secs(120)));
 }
 
 #[test]
@@ -191,6 +194,11 @@ fn errors_say_the_line_and_what_is_allowed() {
         ),
         ("s -> d\nat 1s add s -> d", "line 2: there is an edge s -> d already at this time"),
         ("s -> d\nat 1s rehash x", "line 2: no edge leads from or to `x`"),
+        ("s -> d\nrepeat 2m", "line 2: `repeat` takes a time behind the last change of the script"),
+        ("s -> d\nrepeat 1s\nat 1s rehash s", "line 2: `repeat` takes a time behind the last change"),
+        ("s -> d\nrepeat 2", "line 2: repeat 2: allowed are times as 100us, 5ms, 60s, 10m"),
+        ("s -> d\nrepeat", "line 2: `repeat` takes one time"),
+        ("s -> d\nat 1s rehash s\nrepeat 2s\nrepeat 3s", "line 4: the script is repeated already"),
         ("s -> d\nat 1s node d mute", "line 2: `mute` is no attribute of a node"),
     ] {
         let error = text.parse::<Topology>().expect_err(text).to_string();
