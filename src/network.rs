@@ -1,13 +1,16 @@
-//! The driver: the only code that owns sockets and reads the clock.
+//! The driver: the only code that owns sockets or a network in their place, and reads the clock.
 //!
-//! One task serves all traces: it reads what the kernel has, sends what the exchange wants sent, and sleeps until the next
-//! deadline. Nothing is called silent before everything that had arrived was read. Everyone else holds a [`Network`], which is a handle to it.
+//! One task serves all traces: it reads what has arrived, sends what the exchange wants sent, and sleeps until the next
+//! deadline. Nothing is called silent before everything that had arrived was read. Everyone else holds a [`Network`], which
+//! is a handle to it.
 
 mod agenda;
 pub mod clock;
 mod demux;
 pub mod exchange;
 mod filter;
+mod medium;
+mod raw;
 mod socket;
 
 use std::{
@@ -17,7 +20,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
@@ -32,31 +34,25 @@ use tokio::{
 
 use self::{
     clock::Clock,
-    exchange::{Datagram, Exchange, RoundId},
-    socket::{Receiver, Sender},
+    exchange::{Exchange, RoundId},
+    raw::Raw,
 };
 pub use self::{
     demux::echo_id,
     filter::Wanted,
-    socket::{SocketError, Sockets, interface_index, source_towards},
+    medium::{Medium, Origins},
+    socket::{SocketError, Sockets, interface_index},
 };
 use crate::{
     counters::Counters,
-    flow::{Family, Protocol},
     probe::Template,
     time::Time,
     trace::Trace,
     tracer::{SendFailure, Settings},
 };
 
-/// Packets sent before the sockets are looked at again, so that a long queue does not let replies pile up.
+/// Packets sent before what has arrived is looked at again, so that a long queue does not let replies pile up.
 const SEND_BATCH: usize = 32;
-/// Batches read from one socket before anything else is done: more than arrive while the rest is done.
-const READ_BATCHES: usize = 32;
-/// How long to wait when a socket cannot be read, so that an error that stays does not take the whole processor.
-const ERROR_PAUSE: Duration = Duration::from_millis(10);
-/// How often to complain that a socket cannot be read.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 /// How long to wait when the kernel has no room for another packet.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 /// Sleep when nothing is due: commands and replies wake the driver anyway.
@@ -84,6 +80,7 @@ pub struct Network {
     commands: mpsc::UnboundedSender<Command>,
     counters: Arc<Mutex<Counters>>,
     next_ticket: Arc<AtomicU64>,
+    origins: Origins,
 }
 
 #[derive(Debug)]
@@ -94,8 +91,8 @@ enum Command {
 }
 
 impl Network {
-    /// Starts the driver on the current runtime. `secret` are random bytes of this process; `max_pps` bounds all traces
-    /// together. The driver ends when the last handle is gone.
+    /// Starts the driver over raw sockets on the current runtime. `secret` are random bytes of this process; `max_pps` bounds
+    /// all traces together. The driver ends when the last handle is gone.
     ///
     /// # Errors
     /// When the runtime cannot watch the sockets.
@@ -104,25 +101,28 @@ impl Network {
         secret: [u8; 16],
         max_pps: u32,
     ) -> Result<(Self, JoinHandle<()>), SocketError> {
-        let (sender, receivers) = sockets.split()?;
+        Ok(Self::over(Raw::new(sockets)?, secret, max_pps))
+    }
+
+    /// Starts the driver over anything that carries packets, as [`Self::start`] does over sockets.
+    #[must_use]
+    pub fn over(medium: impl Medium, secret: [u8; 16], max_pps: u32) -> (Self, JoinHandle<()>) {
         let (commands, inbox) = mpsc::unbounded_channel();
         let counters = Arc::new(Mutex::new(Counters::default()));
         let clock = Clock::start();
+        let origins = medium.origins();
         let driver = Driver {
             exchange: Exchange::new(secret, max_pps, clock.now()),
             clock,
-            sender,
-            receivers,
+            medium,
             inbox,
             counters: Arc::clone(&counters),
             waiting: BTreeMap::new(),
             tickets: BTreeMap::new(),
             busy_until: Time::ZERO,
-            deaf_until: Time::ZERO,
-            complaint: Complaint::default(),
         };
-        let network = Self { commands, counters, next_ticket: Arc::new(AtomicU64::new(0)) };
-        Ok((network, tokio::spawn(driver.run())))
+        let network = Self { commands, counters, next_ticket: Arc::new(AtomicU64::new(0)), origins };
+        (network, tokio::spawn(driver.run()))
     }
 
     /// Makes a trace. Dropping the future ends it.
@@ -148,6 +148,12 @@ impl Network {
         answered.await.map_err(|_| Stopped)
     }
 
+    /// From where packets are sent.
+    #[must_use]
+    pub const fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
     /// What happened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -167,32 +173,21 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-struct Driver {
+struct Driver<M> {
     exchange: Exchange,
     clock: Clock,
-    sender: Sender,
-    receivers: Vec<Receiver>,
+    medium: M,
     inbox: mpsc::UnboundedReceiver<Command>,
     counters: Arc<Mutex<Counters>>,
     waiting: BTreeMap<RoundId, (u64, oneshot::Sender<Trace>)>,
     tickets: BTreeMap<u64, RoundId>,
     busy_until: Time,
-    /// Until when not to look at the sockets: one cannot be read.
-    deaf_until: Time,
-    complaint: Complaint,
 }
 
-/// Errors in reading since the last complaint.
-#[derive(Debug, Default)]
-struct Complaint {
-    errors: u64,
-    last: Option<Time>,
-}
-
-impl Driver {
+impl<M: Medium> Driver<M> {
     async fn run(mut self) {
         loop {
-            let heard = self.receive();
+            let heard = self.medium.receive(&mut self.clock, &mut self.exchange);
             self.exchange.handle_timeout(heard);
             loop {
                 match self.inbox.try_recv() {
@@ -204,13 +199,12 @@ impl Driver {
             self.send();
             self.deliver();
             let wake = self.clock.instant(self.deadline());
-            let deaf = self.clock.now() < self.deaf_until;
             tokio::select! {
                 command = self.inbox.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
-                () = readable(&self.receivers), if !deaf => {}
+                () = readable(&self.medium) => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -245,13 +239,7 @@ impl Driver {
             let Some(transmit) = self.exchange.poll_transmit(now) else {
                 return;
             };
-            let sent = self.sender.send(
-                self.exchange.packet(),
-                transmit.source,
-                transmit.destination,
-                transmit.interface,
-            );
-            let Err(error) = sent else { continue };
+            let Err(error) = self.medium.send(now, self.exchange.packet(), &transmit) else { continue };
             let failure = match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR) => {
                     self.busy_until = now + BUSY_PAUSE;
@@ -261,53 +249,6 @@ impl Driver {
             };
             self.exchange.handle_send_failure(transmit, failure);
         }
-    }
-
-    /// Takes in what the sockets have. Returns up to when everything that arrived was taken in: now, or where a socket holds
-    /// more than is read at once, the arrival of the last message read from it.
-    fn receive(&mut self) -> Time {
-        let mut heard = self.clock.now();
-        if heard < self.deaf_until {
-            return heard;
-        }
-        let mut dropped = 0;
-        for receiver in &mut self.receivers {
-            let (family, protocol) = (receiver.family, receiver.protocol);
-            let (exchange, clock) = (&mut self.exchange, &mut self.clock);
-            let mut last = None;
-            let mut is_empty = false;
-            for _ in 0..READ_BATCHES {
-                let arrivals = clock.arrivals();
-                let read = receiver.read(|message| {
-                    let arrived = arrivals.at(message.stamp);
-                    last = Some(arrived);
-                    let datagram = match (family, message.from) {
-                        (Family::V4, _) => Datagram::V4(message.bytes),
-                        (Family::V6, Some(std::net::IpAddr::V6(from))) => {
-                            Datagram::V6 { from, protocol, message: message.bytes }
-                        }
-                        (Family::V6, _) => return,
-                    };
-                    exchange.handle_datagram(arrivals.read_at(), arrived, datagram);
-                });
-                match read {
-                    Ok(overflow) => dropped += u64::from(overflow),
-                    Err(error) => {
-                        is_empty = true;
-                        if error.kind() != io::ErrorKind::WouldBlock {
-                            self.deaf_until = clock.now() + ERROR_PAUSE;
-                            self.complaint.about(clock.now(), &error, family, protocol);
-                        }
-                        break;
-                    }
-                }
-            }
-            if !is_empty {
-                heard = heard.min(last.unwrap_or(heard));
-            }
-        }
-        self.exchange.handle_receive_drops(dropped);
-        heard
     }
 
     /// Hands finished traces to those who wait for them, and publishes the counters.
@@ -326,33 +267,14 @@ impl Driver {
     }
 
     fn deadline(&self) -> Time {
-        let now = self.clock.now();
-        let due = self.exchange.poll_timeout().unwrap_or(now + IDLE);
-        let due = if now < self.deaf_until { due.min(self.deaf_until) } else { due };
-        due.max(self.busy_until)
+        let due = self.exchange.poll_timeout().map(|due| due.max(self.busy_until));
+        due.into_iter().chain(self.medium.next_arrival()).min().unwrap_or_else(|| self.clock.now() + IDLE)
     }
 }
 
-impl Complaint {
-    /// Says that a socket cannot be read, but not too often.
-    fn about(&mut self, now: Time, error: &io::Error, family: Family, protocol: Protocol) {
-        self.errors += 1;
-        if self.last.is_none_or(|last| now.since(last) >= COMPLAINT_PAUSE) {
-            let (family, protocol, errors) = (family.label(), protocol.name(), self.errors);
-            tracing::warn!(%error, family, protocol, errors, "cannot receive");
-            *self = Self { errors: 0, last: Some(now) };
-        }
-    }
-}
-
-/// Waits until one of the sockets has something.
-async fn readable(receivers: &[Receiver]) {
-    std::future::poll_fn(|context| {
-        // All are asked, so that each wakes the task.
-        let ready = receivers.iter().filter(|receiver| receiver.poll_readable(context).is_ready()).count();
-        if ready > 0 { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
+/// Waits until the medium has something.
+async fn readable(medium: &impl Medium) {
+    std::future::poll_fn(|context| medium.poll_readable(context)).await;
 }
 
 /// Random bytes that tell this process's packets from those of all others.

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use crate::{
     config::{Config, Module},
     flow::FlowSequence,
-    network::{Request, Wanted, interface_index, source_towards},
+    network::{Origins, Request, Wanted, interface_index},
     probe::Template,
     tracer::Settings,
 };
@@ -35,11 +35,12 @@ pub enum RequestError {
     },
 }
 
-/// The trace of an address as a module says. `seed` fixes the order in which flows are drawn.
+/// The trace of an address as a module says, from where `origins` say. `seed` fixes the order in which flows are drawn.
 ///
 /// # Errors
-/// When the system has no source address or no interface for it.
+/// When there is no source address or no interface for it.
 pub fn request(
+    origins: &Origins,
     module: &Module,
     destination: IpAddr,
     seed: u64,
@@ -51,7 +52,8 @@ pub fn request(
         ),
         None => None,
     };
-    let source = source_towards(destination, module.source, module.interface.as_deref())
+    let source = origins
+        .towards(destination, module.source, module.interface.as_deref())
         .map_err(|reason| RequestError::NoWay { destination, from: origin(module), reason })?;
     Ok(Request {
         template: template(module, source, destination),

@@ -219,8 +219,9 @@ impl Scheduler {
         monitor.resolved(address);
         let (least, most) = ROUND_TIME;
         let limit = target.interval.clamp(least, most);
-        let mut request = request(&target.module, address, monitor.seed(), Some(limit))
-            .map_err(|error| error.to_string())?;
+        let mut request =
+            request(self.network.origins(), &target.module, address, monitor.seed(), Some(limit))
+                .map_err(|error| error.to_string())?;
         let ends = (request.template.destination, request.template.source);
         request.settings = monitor.prepare(request.settings, ends, self.clock.now());
         let trace = self.network.trace(request).await.map_err(|error| error.to_string())?;

@@ -7,6 +7,7 @@ mod answer;
 mod bench;
 mod fabric;
 mod fault;
+mod live;
 mod network;
 mod packet;
 mod seen;
@@ -16,6 +17,7 @@ pub mod topology;
 mod truth;
 
 pub use bench::Bench;
+pub use live::Live;
 pub use network::{Counters, Delivery, Network};
 pub use seen::Seen;
 pub use topology::Topology;

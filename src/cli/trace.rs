@@ -9,7 +9,7 @@ use crate::{
     config::{FamilyChoice, Host, Module, ModuleFault, parse_duration},
     flow::Protocol,
     names::Names,
-    network::{Network, Sockets, clock, echo_id, random_secret},
+    network::{Network, Origins, Sockets, clock, echo_id, random_secret},
     privilege,
     probe::Ttl,
     render::{self, Report},
@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
     let traced = runtime.block_on(async {
         let resolved = Resolver::default().resolve(&arguments.host, module.traced_family(), None).await;
         let address = resolved.map_err(ExitError::failed)?.address;
-        let request = request(&module, address, seed, None).map_err(ExitError::failed)?;
+        let request = request(&Origins::System, &module, address, seed, None).map_err(ExitError::failed)?;
         let (network, _driver) = Network::start(sockets, secret, module.pps).map_err(ExitError::failed)?;
         let started = clock::timestamp();
         let mut trace = network.trace(request).await.map_err(ExitError::failed)?;

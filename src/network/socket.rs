@@ -333,7 +333,7 @@ fn program() -> String {
 ///
 /// # Errors
 /// What the kernel says when there is no way: no route, no such address or interface, not permitted.
-pub fn source_towards(
+pub(super) fn source_towards(
     destination: IpAddr,
     source: Option<IpAddr>,
     interface: Option<&str>,

@@ -139,7 +139,7 @@ impl Bench {
 }
 
 /// A packet as a raw socket would show it.
-fn datagram(packet: &[u8]) -> Option<Datagram<'_>> {
+pub(super) fn datagram(packet: &[u8]) -> Option<Datagram<'_>> {
     let family = if packet.first()? >> 4 == 4 { Family::V4 } else { Family::V6 };
     match family {
         Family::V4 => Some(Datagram::V4(packet)),
