@@ -88,6 +88,18 @@ enum Command {
     Start { ticket: u64, request: Box<Request>, result: oneshot::Sender<Trace> },
     Stop { ticket: u64 },
     Ping { answer: oneshot::Sender<()> },
+    Configure { max_pps: u32, wanted: Wanted, result: oneshot::Sender<Result<(), SocketError>> },
+}
+
+/// Why the driver does not go on as it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureError {
+    /// The system refused a filter.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// There is no driver.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
 impl Network {
@@ -152,6 +164,17 @@ impl Network {
     #[must_use]
     pub const fn origins(&self) -> &Origins {
         &self.origins
+    }
+
+    /// Bounds all traces together anew, and lets through what answers them from now on. Traces in progress go on; `wanted` has to
+    /// hold what they want, too.
+    ///
+    /// # Errors
+    /// When the system refuses a filter, or the driver has ended.
+    pub async fn configure(&self, max_pps: u32, wanted: Wanted) -> Result<(), ConfigureError> {
+        let (result, answer) = oneshot::channel();
+        self.commands.send(Command::Configure { max_pps, wanted, result }).map_err(|_| Stopped)?;
+        Ok(answer.await.map_err(|_| Stopped)??)
     }
 
     /// What happened so far.
@@ -226,6 +249,14 @@ impl<M: Medium> Driver<M> {
                     self.waiting.remove(&id);
                     self.exchange.stop(id);
                 }
+            }
+            Command::Configure { max_pps, wanted, result } => {
+                let filtered = self.medium.filter(&wanted);
+                if filtered.is_ok() {
+                    self.exchange.set_max_pps(max_pps);
+                }
+                // Whoever asked may be gone.
+                let _ = result.send(filtered);
             }
         }
     }

@@ -93,11 +93,16 @@ impl Exchange {
             next_round: 0,
             agenda: Agenda::default(),
             heard: now,
-            pacer: Self::pacer(max_pps, now),
+            pacer: Pacer::new(max_pps, burst(max_pps), now),
             packet: Vec::new(),
             finished: VecDeque::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// Bounds all traces together from now on.
+    pub fn set_max_pps(&mut self, max_pps: u32) {
+        self.pacer.set_rate(max_pps, burst(max_pps));
     }
 
     /// Begins a trace.
@@ -312,11 +317,11 @@ impl Exchange {
             None => self.agenda.set(id, round.tracer.poll_timeout()),
         }
     }
+}
 
-    /// A tenth of a second's packets may go at once, so that traces starting together do not queue behind a timer.
-    fn pacer(max_pps: u32, now: Time) -> Pacer {
-        Pacer::new(max_pps, (max_pps / 10).max(1), now)
-    }
+/// A tenth of a second's packets may go at once, so that traces starting together do not queue behind a timer.
+fn burst(max_pps: u32) -> u32 {
+    (max_pps / 10).max(1)
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use std::{
 use super::{
     clock::Clock,
     exchange::{Exchange, Transmit},
-    socket,
+    filter::Wanted,
+    socket::{self, SocketError},
 };
 use crate::time::Time;
 
@@ -34,6 +35,12 @@ pub trait Medium: Send + Sync + 'static {
 
     /// Whether something has arrived; wakes the task when it does.
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()>;
+
+    /// Lets through something else from now on. What has arrived stays.
+    ///
+    /// # Errors
+    /// When the system has no room for the filter.
+    fn filter(&mut self, wanted: &Wanted) -> Result<(), SocketError>;
 
     /// Where packets come from.
     fn origins(&self) -> Origins;

@@ -12,6 +12,7 @@ use std::{
 use super::{
     clock::Clock,
     exchange::{Datagram, Exchange, Transmit},
+    filter::Wanted,
     medium::{Medium, Origins},
     socket::{Receiver, Sender, SocketError, Sockets},
 };
@@ -114,6 +115,10 @@ impl Medium for Raw {
         let ready =
             self.receivers.iter().filter(|receiver| receiver.poll_readable(context).is_ready()).count();
         if ready > 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn filter(&mut self, wanted: &Wanted) -> Result<(), SocketError> {
+        self.receivers.iter().try_for_each(|receiver| receiver.filter(wanted))
     }
 
     fn origins(&self) -> Origins {

@@ -1,6 +1,6 @@
 //! The raw sockets: opening them, sending a packet, reading a batch of messages.
 //!
-//! Knows the operating system, nothing of traces. Opened once, before privileges go: a later reload cannot open more.
+//! Knows the operating system, nothing of traces. Opened once, before privileges go: a later reload cannot open more, and only filters anew.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ use nix::{
     },
     sys::time::TimeSpec,
 };
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
 use super::filter::{self, Wanted};
@@ -120,19 +120,10 @@ impl Sockets {
             Err(error) => return Err(error),
         };
         let sockets = Self { send_v4, send_v6, receivers };
-        sockets.filter(wanted)?;
-        Ok(sockets)
-    }
-
-    fn filter(&self, wanted: &Wanted) -> Result<(), SocketError> {
-        for receiver in &self.receivers {
-            let program = match receiver.protocol {
-                Protocol::Tcp => filter::tcp(receiver.family, wanted),
-                Protocol::Icmp | Protocol::Udp => filter::icmp(receiver.family, wanted),
-            };
-            receiver.socket.attach_filter(&program).map_err(|error| failed("filter", "receiving", error))?;
+        for receiver in &sockets.receivers {
+            attach_filter(&SockRef::from(&receiver.socket), receiver.family, receiver.protocol, wanted)?;
         }
-        Ok(())
+        Ok(sockets)
     }
 
     /// Splits into the sending half and the receivers, which need the runtime that will read them.
@@ -211,6 +202,14 @@ impl Sender {
 }
 
 impl Receiver {
+    /// Lets through something else from now on, which needs no privilege. What has arrived stays.
+    ///
+    /// # Errors
+    /// When the system has no room for the filter.
+    pub(super) fn filter(&self, wanted: &Wanted) -> Result<(), SocketError> {
+        attach_filter(&SockRef::from(&self.socket), self.family, self.protocol, wanted)
+    }
+
     /// Whether there is something to read; wakes the task when there is.
     pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_recv_ready(context)
@@ -308,6 +307,19 @@ fn open_receiver(family: Family, protocol: Protocol) -> Result<Socket2Receiver, 
     let _ = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER)
         .or_else(|_| setsockopt(&socket.as_fd(), sockopt::RcvBuf, &RECEIVE_BUFFER));
     Ok(Socket2Receiver { socket, family, protocol })
+}
+
+fn attach_filter(
+    socket: &SockRef<'_>,
+    family: Family,
+    protocol: Protocol,
+    wanted: &Wanted,
+) -> Result<(), SocketError> {
+    let program = match protocol {
+        Protocol::Tcp => filter::tcp(family, wanted),
+        Protocol::Icmp | Protocol::Udp => filter::icmp(family, wanted),
+    };
+    socket.attach_filter(&program).map_err(|error| failed("filter", "receiving", error))
 }
 
 fn open(domain: Domain, protocol: i32, name: &'static str) -> Result<Socket, SocketError> {

@@ -69,6 +69,11 @@ impl Medium for Live {
         Poll::Pending
     }
 
+    fn filter(&mut self, _: &Wanted) -> Result<(), SocketError> {
+        // Nobody else's packets are about.
+        Ok(())
+    }
+
     fn origins(&self) -> Origins {
         Origins::Known(Arc::clone(&self.origins))
     }

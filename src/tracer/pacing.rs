@@ -27,6 +27,13 @@ impl Pacer {
         Self { cost, savings, credit: savings, updated: now }
     }
 
+    /// Goes on at another rate. Nothing is saved up by it. A rate or burst of 0 counts as 1.
+    pub fn set_rate(&mut self, rate: u32, burst: u32) {
+        self.cost = Duration::from_secs(1) / rate.max(1);
+        self.savings = self.cost * burst.max(1);
+        self.credit = self.credit.min(self.savings);
+    }
+
     /// When the next packet may go; `now` or earlier when it may go at once.
     #[must_use]
     pub fn next(&self) -> Time {
