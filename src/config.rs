@@ -10,6 +10,8 @@ mod error;
 mod field;
 mod name;
 mod raw;
+mod source;
+mod target_list;
 mod validate;
 mod web;
 mod yaml;
@@ -17,38 +19,27 @@ mod yaml;
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::File,
-    io::{self, Read as _},
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use serde::de::DeserializeOwned;
-
+use self::raw::RawConfig;
 pub use self::{
     allow::{Allow, NamePattern, Network},
     consistency::ModuleFault,
     duration::{format_duration, parse_duration},
     error::ConfigError,
     name::{FileGlob, Host, HostName, ModuleName, TargetName},
+    target_list::{Taken, TargetList},
     web::{ClientAuth, Curve, PasswordHash, Pem, RateLimit, TlsSettings, TlsVersion, WebConfig},
-};
-use self::{
-    error::{Fault, Place},
-    raw::RawConfig,
-    validate::Failure,
 };
 use crate::{
     flow::{Family, Protocol},
     probe::Ttl,
     strategy::{Confidence, Strategy},
 };
-
-/// The largest file that is read, in bytes: some 400,000 targets. Larger is no configuration but an accident, such as
-/// a device.
-const MAX_SIZE: u64 = 64 << 20;
 
 /// A configuration that makes sense.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,10 +48,10 @@ pub struct Config {
     pub global: Global,
     /// The modules by name; `default` is always among them.
     pub modules: BTreeMap<ModuleName, Arc<Module>>,
-    /// The targets in the order of the file; no name comes twice. May be empty where `target_files` is not or `probe`
+    /// The targets of this file, in its order; no name comes twice. May be empty where `target_files` is not or `probe`
     /// is enabled.
     pub targets: Vec<Target>,
-    /// Files that name more targets (Prometheus file-based service discovery).
+    /// Files that name more targets (Prometheus file-based service discovery); [`TargetList`] is what one of them says.
     pub target_files: Vec<FileGlob>,
     /// What `/probe` may be asked for.
     pub probe: ProbePolicy,
@@ -73,7 +64,7 @@ impl Config {
     ///
     /// [`ConfigError::Read`] where the file cannot be read or is too large, otherwise as [`Config::parse`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse(&path.to_string_lossy(), &read(path)?)
+        Self::parse(&path.to_string_lossy(), &source::read(path)?)
     }
 
     /// Parses and validates the text of a file; `file_name` is for the error only.
@@ -82,49 +73,11 @@ impl Config {
     ///
     /// [`ConfigError::Invalid`] for the first thing found that is not allowed.
     pub fn parse(file_name: &str, text: &str) -> Result<Self, ConfigError> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let raw = document::<RawConfig>(file_name, text)?.ok_or_else(|| {
-            let allowed = "a mapping with the keys global, modules, targets, target_files, probe";
-            ConfigError::invalid(file_name, Place::START, Fault::root("the file is empty", allowed))
-        })?;
-        validate::config(raw).map_err(|failure| refusal(file_name, text, failure))
+        let text = source::without_mark(text);
+        let whole = "a mapping with the keys global, modules, targets, target_files, probe";
+        let raw: RawConfig = source::parse(file_name, text, whole)?;
+        validate::config(raw).map_err(|failure| source::failed(file_name, text, failure))
     }
-}
-
-/// The text of a file of at most 64 MiB.
-fn read(path: &Path) -> Result<String, ConfigError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_SIZE + 1).read_to_end(&mut bytes))
-        .and_then(|size| {
-            if u64::try_from(size).is_ok_and(|size| size <= MAX_SIZE) {
-                Ok(())
-            } else {
-                Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 64 MiB"))
-            }
-        })
-        .map_err(|reason| ConfigError::read(path, reason))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let (valid, rest) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
-        let place = Place::behind(&String::from_utf8_lossy(valid));
-        let byte = rest.first().copied().unwrap_or_default();
-        let fault = Fault::root(format!("the byte 0x{byte:02x} is not UTF-8"), "text in UTF-8");
-        ConfigError::invalid(&path.to_string_lossy(), place, fault)
-    })
-}
-
-/// What is written in a text without byte order mark; `None` where nothing is.
-fn document<R: DeserializeOwned>(file_name: &str, text: &str) -> Result<Option<R>, ConfigError> {
-    let invalid = |(place, fault)| ConfigError::invalid(file_name, place, fault);
-    yaml::check(text).map_err(invalid)?;
-    serde_yaml::from_str(text)
-        .map_err(|error| invalid((Place::of(&error).unwrap_or(Place::START), Fault::of_yaml(&error))))
-}
-
-/// The error about the value at the end of a path in a text.
-fn refusal(file_name: &str, text: &str, Failure { path, wrong, allowed }: Failure) -> ConfigError {
-    let fault = Fault { path: yaml::path_text(&path), wrong, allowed };
-    ConfigError::invalid(file_name, yaml::locate(text, &path), fault)
 }
 
 /// Settings of the process.

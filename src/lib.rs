@@ -3,7 +3,7 @@
 //!
 //! # How it is built
 //!
-//! [`config`] reads a file into a validated value. For each target in it the [`scheduler`] runs a task that waits for the
+//! [`config`] reads a file into a validated value, to which [`target_files`] adds targets. For each of them the [`scheduler`] runs a task that waits for the
 //! target's place in the interval, asks [`resolve`] for an address, turns the module's settings into a [`request`], and has
 //! the trace made. [`monitor`] takes in the outcome and yields a snapshot, which goes into the [`store`] once [`storage`] has
 //! what is to outlast the process. [`asn`] and [`names`] tell whom addresses belong to; what they say goes into the trace as
@@ -47,6 +47,7 @@ pub mod simulation;
 pub mod storage;
 pub mod store;
 pub mod strategy;
+pub mod target_files;
 pub mod time;
 pub mod trace;
 pub mod tracer;

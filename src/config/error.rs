@@ -35,7 +35,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// The error of reading a file.
-    pub(super) fn read(file: &Path, reason: io::Error) -> Self {
+    pub(crate) fn read(file: &Path, reason: io::Error) -> Self {
         Self::Read { file: one_line(&file.display().to_string(), usize::MAX), reason }
     }
 
@@ -112,6 +112,8 @@ impl Fault {
         if let Some((at, start, reword)) = first {
             let (path, message) = text.split_at(at);
             let path = path.strip_suffix(": ").unwrap_or(path);
+            // Where the file is a list, the library writes a dot for the file.
+            let path = if path.starts_with(".[") { path.trim_start_matches('.') } else { path };
             if let Some(fault) = message.strip_prefix(start).and_then(|message| reword(path, message)) {
                 return fault;
             }

@@ -136,6 +136,28 @@ impl<'de, T: Number, const LOW: u64, const HIGH: u64> Deserialize<'de> for Withi
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Span<const LOW: u64, const HIGH: u64>(pub(super) Duration);
 
+impl<const LOW: u64, const HIGH: u64> Span<LOW, HIGH> {
+    /// What is allowed, as [`FromText::ALLOWED`].
+    pub(super) fn allowed() -> String {
+        let [low, high] = [LOW, HIGH].map(|millis| format_duration(Duration::from_millis(millis)));
+        format!("{low} to {high}")
+    }
+
+    /// Reads the value; the error says what is wrong.
+    pub(super) fn from_text(text: &str) -> Result<Self, String> {
+        let duration = parse_duration(text);
+        match duration.map(|duration| duration.as_millis()) {
+            None if !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) => {
+                Err(format!("{} has no unit", quote(text)))
+            }
+            None => Err(format!("{} is no duration such as 500ms, 60s or 1m30s", quote(text))),
+            Some(millis) if millis < u128::from(LOW) => Err(format!("{text} is too short")),
+            Some(millis) if millis > u128::from(HIGH) => Err(format!("{text} is too long")),
+            Some(_) => Ok(Self(duration.unwrap_or_default())),
+        }
+    }
+}
+
 impl<'de, const LOW: u64, const HIGH: u64> Deserialize<'de> for Span<LOW, HIGH> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct SpanVisitor<const LOW: u64, const HIGH: u64>;
@@ -144,22 +166,11 @@ impl<'de, const LOW: u64, const HIGH: u64> Deserialize<'de> for Span<LOW, HIGH> 
             type Value = Span<LOW, HIGH>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let [low, high] = [LOW, HIGH].map(|millis| format_duration(Duration::from_millis(millis)));
-                write!(f, "{low} to {high}")
+                f.write_str(&Span::<LOW, HIGH>::allowed())
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                let duration = parse_duration(text);
-                let wrong = match duration.map(|duration| duration.as_millis()) {
-                    None if !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) => {
-                        format!("{} has no unit", quote(text))
-                    }
-                    None => format!("{} is no duration such as 500ms, 60s or 1m30s", quote(text)),
-                    Some(millis) if millis < u128::from(LOW) => format!("{text} is too short"),
-                    Some(millis) if millis > u128::from(HIGH) => format!("{text} is too long"),
-                    Some(_) => return Ok(Span(duration.unwrap_or_default())),
-                };
-                Err(E::invalid_value(Unexpected::Other(&wrong), &self))
+                Span::from_text(text).map_err(|wrong| E::invalid_value(Unexpected::Other(&wrong), &self))
             }
         }
 

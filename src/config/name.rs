@@ -4,6 +4,8 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, sync::Arc};
 
+use glob::{MatchOptions, Pattern};
+
 use super::field::{FromText, quote};
 use crate::{
     flow::{Family, Protocol},
@@ -53,7 +55,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// Files of targets: a path whose last part may contain `*` and ends in `.yaml`, `.yml` or `.json`. A relative path
+/// Files of targets: a path whose last part may be a pattern (`*`, `?`, `[a-z]`) and ends in `.yaml`, `.yml` or `.json`. A relative path
 /// counts from the directory of the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileGlob(Arc<str>);
@@ -173,6 +175,23 @@ impl FromText for Host {
     }
 }
 
+impl FileGlob {
+    /// The directory of the files, as it is written; empty for that of the configuration file.
+    #[must_use]
+    pub fn directory(&self) -> &str {
+        self.0.rfind('/').and_then(|slash| self.0.get(..=slash)).unwrap_or_default()
+    }
+
+    /// Whether a file of the directory is meant. A dot in front has to be written out, as in a shell: what editors and copying
+    /// programs leave lying about begins with one.
+    #[must_use]
+    pub fn matches(&self, file: &str) -> bool {
+        let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+        let pattern = self.0.rsplit('/').next().map(Pattern::new);
+        pattern.is_some_and(|pattern| pattern.is_ok_and(|pattern| pattern.matches_with(file, options)))
+    }
+}
+
 impl FromText for FileGlob {
     const ALLOWED: &'static str = "a path that ends in .yaml, .yml or .json, with * only behind the last /";
 
@@ -181,6 +200,7 @@ impl FromText for FileGlob {
         let stem = [".yaml", ".yml", ".json"].iter().find_map(|ending| file.strip_suffix(ending));
         let fits = stem.is_some_and(|stem| !stem.is_empty())
             && !directory.contains('*')
+            && Pattern::new(file).is_ok()
             && !text.chars().any(char::is_control);
         if fits { Ok(Self(text.into())) } else { Err(format!("{} names no files of targets", quote(text))) }
     }
@@ -211,6 +231,37 @@ impl FromText for LabelName {
             _ if text.starts_with("__") => Err("the label name is reserved".to_owned()),
             _ => Ok(Self(text.to_owned())),
         }
+    }
+}
+
+/// The name of a label in a file of targets, where `module` and `interval` stand for those keys.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FileLabelName(pub(super) String);
+
+impl FromText for FileLabelName {
+    const ALLOWED: &'static str = "module, interval, or letters, digits and _, not a digit first, not __ first, and not target, host, \
+                                   address, protocol, strategy, job or instance";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "module" | "interval" => Ok(Self(text.to_owned())),
+            _ => LabelName::from_text(text).map(|LabelName(name)| Self(name)),
+        }
+    }
+}
+
+/// An entry of a file of targets: a host that is its own name, as it is written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FileTarget {
+    pub(super) name: TargetName,
+    pub(super) host: Host,
+}
+
+impl FromText for FileTarget {
+    const ALLOWED: &'static str = Host::ALLOWED;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Self { host: Host::from_text(text)?, name: TargetName::from_text(text)? })
     }
 }
 

@@ -11,7 +11,8 @@ use super::{
     allow::Allow,
     field::{FromText, Likelihood, NameKey, Span, Switch, Text, Within, quote},
     name::{
-        FileGlob, FilePath, Host, InterfaceName, LabelName, LabelValue, ModuleName, SourceAddress, TargetName,
+        FileGlob, FileLabelName, FilePath, FileTarget, Host, InterfaceName, LabelName, LabelValue,
+        ModuleName, SourceAddress, TargetName,
     },
 };
 use crate::{flow::Protocol, probe::Ttl, strategy::Strategy};
@@ -92,6 +93,14 @@ pub(super) struct RawTarget {
     pub(super) module: Option<Text<ModuleName>>,
     pub(super) interval: Option<Interval>,
     pub(super) labels: Option<BTreeMap<NameKey<LabelName>, Option<Text<LabelValue>>>>,
+}
+
+/// One of the entries of a file of targets.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping with the keys targets, labels")]
+pub(super) struct RawGroup {
+    pub(super) targets: Option<Vec<Option<Text<FileTarget>>>>,
+    pub(super) labels: Option<BTreeMap<NameKey<FileLabelName>, Option<Text<LabelValue>>>>,
 }
 
 /// `probe`.

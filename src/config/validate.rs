@@ -162,10 +162,7 @@ fn target(
     let name: TargetName = present(raw.name, || at("name"))?;
     let host: Host = present(raw.host, || at("host"))?;
     let module_name = raw.module.map_or_else(ModuleName::default_module, |Text(name)| name);
-    let module = modules.get(&module_name).ok_or_else(|| {
-        let known: Vec<_> = modules.keys().collect();
-        Failure::new(at("module"), format!("there is no module `{module_name}`"), names(&known))
-    })?;
+    let module = module_of(&module_name, modules, || at("module"))?;
     check_family(&host, &module_name, module)
         .map_err(|(wrong, allowed)| Failure::new(at("host"), wrong, allowed))?;
     Ok(Target {
@@ -178,8 +175,20 @@ fn target(
     })
 }
 
+/// The module of this name.
+pub(super) fn module_of<'a>(
+    name: &ModuleName,
+    modules: &'a BTreeMap<ModuleName, Arc<Module>>,
+    path: impl FnOnce() -> Vec<Step>,
+) -> Result<&'a Arc<Module>, Failure> {
+    modules.get(name).ok_or_else(|| {
+        let known: Vec<_> = modules.keys().collect();
+        Failure::new(path(), format!("there is no module `{name}`"), names(&known))
+    })
+}
+
 /// Whether an address can be traced with the family and the source of its module.
-fn check_family(host: &Host, name: &ModuleName, module: &Module) -> Result<(), (String, String)> {
+pub(super) fn check_family(host: &Host, name: &ModuleName, module: &Module) -> Result<(), (String, String)> {
     let Some(family) = host.family() else {
         return Ok(());
     };

@@ -16,7 +16,7 @@ use std::{
 };
 
 use self::raw::RawWeb;
-use super::{ConfigError, document, read, refusal, validate::Failure, yaml::key};
+use super::{ConfigError, source, validate::Failure, yaml::key};
 
 /// A web configuration that makes sense.
 #[derive(Clone, Debug, PartialEq)]
@@ -206,21 +206,21 @@ impl WebConfig {
     /// thing found that is not allowed.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let directory = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&path.to_string_lossy(), directory, &read(path)?)
+        Self::parse(&path.to_string_lossy(), directory, &source::read(path)?)
     }
 
     /// Parses and validates the text of a file in a directory; `file` is for errors only.
     fn parse(file: &str, directory: &Path, text: &str) -> Result<Self, ConfigError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let raw = document::<RawWeb>(file, text)?.unwrap_or_default();
+        let raw = source::document::<RawWeb>(file, text)?.unwrap_or_default();
         let source = Source { file: file.to_owned(), text: text.to_owned() };
-        validate::web(raw, directory, source).map_err(|failure| refusal(file, text, failure))
+        validate::web(raw, directory, source).map_err(|failure| source::failed(file, text, failure))
     }
 
     /// The error that what a key below `tls_server_config` names is wrong.
     #[must_use]
     pub fn refuse_tls(&self, name: &str, wrong: impl Into<String>, allowed: &str) -> ConfigError {
         let failure = Failure::new([key("tls_server_config"), key(name)], wrong, allowed);
-        refusal(&self.source.file, &self.source.text, failure)
+        source::failed(&self.source.file, &self.source.text, failure)
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use super::{Network, bench::datagram};
 use crate::{
     network::{
-        Medium, Origins,
+        Medium, Origins, SocketError, Wanted,
         clock::Clock,
         exchange::{Exchange, Transmit},
     },
