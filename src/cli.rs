@@ -3,6 +3,7 @@
 //! Knows options and their ranges. Its two subcommands are the places where the parts are put together.
 
 mod log;
+mod reload;
 mod serve;
 mod systemd;
 mod trace;

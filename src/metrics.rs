@@ -58,6 +58,8 @@ pub struct Reload {
     pub successful: bool,
     /// When an attempt succeeded last.
     pub last_success: jiff::Timestamp,
+    /// Files of targets that cannot be used at the moment.
+    pub target_files_failing: usize,
 }
 
 /// The figures of this process under the names that all Prometheus clients use.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use self::judge::{Verdict, judge};
-pub use self::state::State;
+pub use self::state::{State, asks_alike};
 use crate::{
     asn::Systems,
     change::{self, Change, ChangeKind, Part},

@@ -1,15 +1,21 @@
 //! When targets are traced: one task a target, round after round.
 //!
 //! First rounds start at once, as far as the bound on rounds at once lets them; later ones are spread over the interval, each
-//! target at a place of its own. Knows when, not what: what a round finds is the monitor's business.
+//! target at a place of its own. Which targets there are is the fleet's business, what a round finds the monitor's.
+
+mod fleet;
+mod slots;
+mod turns;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use self::fleet::{Fleet, Plan};
+use self::{fleet::Order, slots::Slots, turns::Turns};
 use crate::{
     asn::{DatabaseFile, Systems},
-    config::{Config, Target},
+    config::Target,
     monitor::{Monitor, State},
     names::Names,
     network::{
@@ -19,7 +25,7 @@ use crate::{
     request::request,
     resolve::{ResolveError, Resolved, Resolver},
     storage::{Storage, StorageError},
-    store::Store,
+    store::{RoundGuard, Store},
     time::Time,
     trace::{StopReason, Trace},
 };
@@ -55,25 +61,22 @@ pub struct Scheduler {
     store: Store,
     storage: Option<Storage>,
     clock: Clock,
-    turns: Arc<Semaphore>,
+    turns: Turns,
     writes: Arc<Semaphore>,
     resolver: Resolver,
     whois: Whois,
 }
 
 impl Scheduler {
-    /// A scheduler that makes at most as many rounds at once as the configuration allows. Without a storage nothing outlasts the
-    /// process.
+    /// A scheduler that makes at most so many rounds at once. Without a storage nothing outlasts the process.
     #[must_use]
-    pub fn new(network: Network, store: Store, storage: Option<Storage>, config: &Config) -> Self {
-        let turns = usize::try_from(config.global.max_rounds_in_progress).unwrap_or(usize::MAX);
-        let turns = Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS)));
+    pub fn new(network: Network, store: Store, storage: Option<Storage>, rounds_max: u32) -> Self {
         Self {
             network,
             store,
             storage,
             clock: Clock::start(),
-            turns,
+            turns: Turns::new(rounds_max),
             writes: Arc::new(Semaphore::new(WRITES_MAX)),
             resolver: Resolver::default(),
             whois: Whois::default(),
@@ -87,67 +90,33 @@ impl Scheduler {
         self
     }
 
-    /// Starts to trace all targets of a configuration, each from where it was before. Dropping the set ends it.
-    ///
-    /// # Errors
-    /// When what was kept of a target cannot be read.
-    pub fn start(&self, config: &Config) -> Result<JoinSet<()>, StorageError> {
-        let monitors = config.targets.iter().map(|target| {
-            let mut monitor = Monitor::new(Arc::new(target.clone()), config.global.rediscover_interval);
-            if let Some(state) = self.kept(target)? {
-                monitor.restore(state);
-            }
-            Ok(monitor)
-        });
-        let monitors = monitors.collect::<Result<Vec<_>, StorageError>>()?;
-        let mut tasks = JoinSet::new();
-        if let Some(systems) = self.whois.systems.clone() {
-            tasks.spawn(systems.follow());
-        }
-        for monitor in monitors {
-            // A configured target is visible before its first round.
-            self.store.publish(monitor.snapshot());
-            tasks.spawn(self.clone().watch(monitor));
-        }
-        Ok(tasks)
-    }
-
     fn kept(&self, target: &Target) -> Result<Option<State>, StorageError> {
         self.storage.as_ref().map_or(Ok(None), |storage| storage.load(target.name.as_str()))
     }
 
-    /// Traces one target for as long as it lives.
-    async fn watch(self, mut monitor: Monitor) {
-        let interval = monitor.target().interval;
-        let mut slots = Slots::new(self.clock.now(), interval, monitor.seed());
+    /// Traces one target until it is ordered to stop.
+    async fn watch(self, mut monitor: Monitor, mut orders: watch::Receiver<Order>) {
+        let mut slots = Slots::new(self.clock.now(), monitor.target().interval, monitor.seed());
         let mut trouble = Trouble::new("target cannot be traced");
         let mut name_trouble = Trouble::new("the address known before is traced");
         let mut storage_trouble = Trouble::new("the state is not kept: a restart falls back to an older one");
         loop {
-            let due = slots.due();
-            self.wait(&mut monitor, due).await;
-            // Before a turn is taken: a resolver that does not answer holds up nobody else.
-            let asked = self.clock.now();
-            let resolved = self.resolve(&monitor).await;
-            let lookup = self.clock.now().since(asked);
-            // The semaphore is never closed.
-            let Ok(turn) = self.turns.acquire().await else {
+            if !self.obey(&mut monitor, &mut slots, &mut orders) {
                 return;
-            };
-            let began = self.clock.now();
-            if began.since(due) > interval / DELAY_SHARE && !slots.is_first() {
-                self.store.note_delay();
             }
-            let in_progress = self.store.begin_round();
-            let outcome = match resolved {
-                Ok(Resolved { address, trouble }) => {
-                    let trouble = trouble.map(|error| error.to_string());
-                    name_trouble.report(monitor.target(), began, trouble.as_ref());
-                    self.round(&mut monitor, address).await
-                }
-                Err(error) => Err(error.to_string()),
+            // What arrives is seen here, and obeyed above.
+            let mut later = orders.clone();
+            tokio::select! {
+                biased;
+                _ = later.changed() => continue,
+                () = self.wait(&mut monitor, &orders, slots.due()) => {}
+            }
+            let asked = Arc::clone(monitor.target());
+            let Attempt { outcome, duration, turn, in_progress } = tokio::select! {
+                biased;
+                () = fleet::void(&mut later, &asked) => continue,
+                attempt = self.attempt(&mut monitor, &slots, &mut name_trouble) => attempt,
             };
-            let duration = lookup + self.clock.now().since(began);
             let ended = clock::timestamp();
             trouble.report(monitor.target(), self.clock.now(), failure(outcome.as_ref()));
             let systems = self.whois.systems.as_ref().map(|file| -> Arc<dyn Systems> { file.current() });
@@ -159,7 +128,7 @@ impl Scheduler {
             // Before anyone can see it: what a scrape has shown is never taken back.
             let kept = self.keep(&monitor).await.err();
             storage_trouble.report(monitor.target(), self.clock.now(), kept.as_ref());
-            self.store.publish(monitor.snapshot());
+            self.show(&monitor, &orders);
             for _ in 0..slots.advance(self.clock.now()) {
                 self.store.note_delay();
             }
@@ -167,7 +136,7 @@ impl Scheduler {
     }
 
     /// Waits until the next round is due. Names of nodes that come in meanwhile are shown at once.
-    async fn wait(&self, monitor: &mut Monitor, due: Time) {
+    async fn wait(&self, monitor: &mut Monitor, orders: &watch::Receiver<Order>, due: Time) {
         let naming = async {
             if let Some(names) = &self.whois.names {
                 let mut answers = names.answers();
@@ -177,7 +146,7 @@ impl Scheduler {
                     answers.mark_unchanged();
                     let Naming { news, settled } = self.name(monitor);
                     if news {
-                        self.store.publish(monitor.snapshot());
+                        self.show(monitor, orders);
                     }
                     if settled || answers.changed().await.is_err() {
                         break;
@@ -198,6 +167,57 @@ impl Scheduler {
         let Some(names) = &self.whois.names else { return Naming { news: false, settled: true } };
         let (known, settled) = names.known(&monitor.addresses());
         Naming { news: monitor.set_names(known), settled }
+    }
+
+    /// Does what was ordered since the last time. Returns whether the target is to be traced any longer.
+    fn obey(&self, monitor: &mut Monitor, slots: &mut Slots, orders: &mut watch::Receiver<Order>) -> bool {
+        match orders.has_changed() {
+            Ok(false) => return true,
+            Ok(true) => {}
+            Err(_) => return false,
+        }
+        let order = orders.borrow_and_update().clone();
+        let Order::Trace { target, rediscover_interval } = order else { return false };
+        let interval = target.interval;
+        if !monitor.follow(target, rediscover_interval) {
+            *slots = Slots::new(self.clock.now(), interval, monitor.seed());
+        } else if slots.interval() != interval {
+            slots.change(self.clock.now(), interval);
+        }
+        self.show(monitor, orders);
+        true
+    }
+
+    /// Shows what is known now, unless another order has come meanwhile: a target that was taken out must not come back.
+    fn show(&self, monitor: &Monitor, orders: &watch::Receiver<Order>) {
+        // Who gives an order waits as long as this one is held.
+        let order = orders.borrow();
+        if matches!(&*order, Order::Trace { target, .. } if Arc::ptr_eq(target, monitor.target())) {
+            self.store.publish(monitor.snapshot());
+        }
+    }
+
+    /// Makes a round that is due: looks up the address, waits for a turn, traces.
+    async fn attempt(&self, monitor: &mut Monitor, slots: &Slots, name_trouble: &mut Trouble) -> Attempt {
+        // Before a turn is taken: a resolver that does not answer holds up nobody else.
+        let asked = self.clock.now();
+        let resolved = self.resolve(monitor).await;
+        let lookup = self.clock.now().since(asked);
+        let turn = self.turns.take().await;
+        let began = self.clock.now();
+        if began.since(slots.due()) > slots.interval() / DELAY_SHARE && !slots.is_first() {
+            self.store.note_delay();
+        }
+        let in_progress = self.store.begin_round();
+        let outcome = match resolved {
+            Ok(Resolved { address, trouble }) => {
+                let trouble = trouble.map(|error| error.to_string());
+                name_trouble.report(monitor.target(), began, trouble.as_ref());
+                self.round(monitor, address).await
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        Attempt { outcome, duration: lookup + self.clock.now().since(began), turn, in_progress }
     }
 
     /// Writes down what is to outlast the process. The error is one line.
@@ -244,54 +264,20 @@ struct Naming {
     settled: bool,
 }
 
+/// A round that was made, and what it held for as long as it took.
+struct Attempt {
+    outcome: Result<Trace, String>,
+    duration: Duration,
+    turn: Option<OwnedSemaphorePermit>,
+    in_progress: RoundGuard,
+}
+
 /// Why a target could not be traced.
 fn failure<'a>(outcome: Result<&'a Trace, &'a String>) -> Option<&'a String> {
     match outcome {
         Ok(trace) if trace.stop_reason == StopReason::SendFailed => trace.detail.as_ref(),
         Ok(_) => None,
         Err(error) => Some(error),
-    }
-}
-
-/// When the rounds of a target are due.
-#[derive(Debug)]
-struct Slots {
-    interval: Duration,
-    due: Time,
-    first: bool,
-    /// Where in the interval this target has its place.
-    place: Duration,
-}
-
-impl Slots {
-    /// The first round is due now, the others at a place in the interval that belongs to the seed.
-    fn new(now: Time, interval: Duration, seed: u64) -> Self {
-        let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Self { interval, due: now, first: true, place: Duration::from_nanos(seed % nanos) }
-    }
-
-    const fn due(&self) -> Time {
-        self.due
-    }
-
-    const fn is_first(&self) -> bool {
-        self.first
-    }
-
-    /// Moves on to the next round that can still be made in time. Returns how many were left out.
-    fn advance(&mut self, now: Time) -> u32 {
-        if std::mem::take(&mut self.first) {
-            // Half an interval to a whole and a half behind the first: never at once again, never long without.
-            self.due = self.due + self.interval / 2 + self.place;
-        } else {
-            self.due = self.due + self.interval;
-        }
-        let mut left_out = 0;
-        while self.due < now {
-            self.due = self.due + self.interval;
-            left_out += 1;
-        }
-        left_out
     }
 }
 
@@ -336,37 +322,7 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::FlowSequence;
-
-    const INTERVAL: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn rounds_are_one_interval_apart_and_none_is_made_up_for() {
-        let start = Time::ZERO + Duration::from_secs(100);
-        let mut slots = Slots::new(start, INTERVAL, FlowSequence::seed_of("a"));
-        assert_eq!(slots.due(), start);
-        assert_eq!(slots.advance(start + Duration::from_secs(1)), 0);
-        let second = slots.due();
-        assert!(second >= start + INTERVAL / 2 && second <= start + INTERVAL * 3 / 2, "{second}");
-        assert_eq!(slots.advance(second + Duration::from_secs(1)), 0);
-        assert_eq!(slots.due(), second + INTERVAL);
-        // A round of two and a half intervals leaves two out and keeps its place.
-        assert_eq!(slots.advance(slots.due() + INTERVAL * 5 / 2), 2);
-        assert_eq!(slots.due(), second + INTERVAL * 4);
-    }
-
-    #[test]
-    fn targets_are_spread_over_the_interval() {
-        let mut quarters = [0; 4];
-        for number in 0..1000 {
-            let mut slots =
-                Slots::new(Time::ZERO, INTERVAL, FlowSequence::seed_of(&format!("target-{number}")));
-            slots.advance(Time::ZERO);
-            let offset = slots.due().since(Time::ZERO + INTERVAL / 2);
-            quarters[usize::try_from(offset.as_secs() / 15).unwrap()] += 1;
-        }
-        assert!(quarters.iter().all(|&count| count > 200), "{quarters:?}");
-    }
+    use crate::config::Config;
 
     #[test]
     fn trouble_that_changes_its_words_is_not_told_every_round() {

@@ -8,7 +8,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -162,6 +162,8 @@ pub struct Store {
 #[derive(Debug, Default)]
 struct Inner {
     targets: RwLock<BTreeMap<Arc<str>, Arc<Snapshot>>>,
+    /// Whether every target had been tried at some time.
+    was_complete: AtomicBool,
     rounds_in_progress: AtomicUsize,
     rounds_delayed: AtomicU64,
 }
@@ -171,6 +173,19 @@ impl Store {
     pub fn publish(&self, snapshot: Snapshot) {
         let mut targets = self.inner.targets.write().unwrap_or_else(PoisonError::into_inner);
         targets.insert(Arc::clone(&snapshot.name), Arc::new(snapshot));
+    }
+
+    /// Takes a target out.
+    pub fn remove(&self, name: &str) {
+        self.inner.targets.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// Gives a target other labels.
+    pub fn relabel(&self, name: &str, labels: &BTreeMap<String, String>) {
+        let mut targets = self.inner.targets.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = targets.get_mut(name) {
+            Arc::make_mut(snapshot).labels.clone_from(labels);
+        }
     }
 
     /// All snapshots by name.
@@ -185,11 +200,16 @@ impl Store {
         self.inner.targets.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// Whether every target was tried once.
+    /// Whether every target was tried once. Stays so when targets come later: they are no reason to take the others for untried.
     #[must_use]
     pub fn is_complete(&self) -> bool {
+        if self.inner.was_complete.load(Ordering::Relaxed) {
+            return true;
+        }
         let targets = self.inner.targets.read().unwrap_or_else(PoisonError::into_inner);
-        targets.values().all(|snapshot| snapshot.last_round.is_some())
+        let is_complete = targets.values().all(|snapshot| snapshot.last_round.is_some());
+        self.inner.was_complete.fetch_or(is_complete, Ordering::Relaxed);
+        is_complete
     }
 
     /// Rounds in progress.
@@ -230,6 +250,27 @@ impl Drop for RoundGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::sample;
+
+    #[test]
+    fn targets_come_and_go() {
+        let store = sample::store([sample::traced("a", sample::diamond()), sample::fresh("b", "h")]);
+        let names = || store.targets().iter().map(|target| target.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(), ["a", "b"]);
+        let seen = store.target("a").unwrap();
+        let labels = BTreeMap::from([("site".to_owned(), "ams".to_owned())]);
+        store.relabel("a", &labels);
+        store.relabel("c", &labels);
+        assert_eq!(store.target("a").unwrap().labels, labels);
+        assert_eq!(store.target("a").unwrap().last_round, seen.last_round);
+        assert_eq!(seen.labels, BTreeMap::new(), "what a view holds stays as it was");
+        assert!(!store.is_complete());
+        store.remove("b");
+        assert_eq!(names(), ["a"]);
+        assert!(store.is_complete());
+        store.publish(sample::fresh("c", "h"));
+        assert!(store.is_complete(), "a target that comes later is no reason to take it back");
+    }
 
     #[test]
     fn buckets_are_cumulative_and_hold_their_bound() {

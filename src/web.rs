@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::auth::Authenticator;
 pub use self::{
@@ -44,6 +44,9 @@ use crate::{
 
 /// Tells what the driver of the raw sockets has counted so far.
 pub type EngineCounters = Arc<dyn Fn() -> Counters + Send + Sync>;
+
+/// Asks for the configuration to be read again. The answer comes when that is done, with what is wrong with it in one line.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
 /// What the server is bound to, so that no client can use it up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +90,7 @@ pub struct State {
     renderings: Arc<Semaphore>,
     process: Process,
     configured: Mutex<Configured>,
+    reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
 /// What a reload of the configuration changes.
@@ -118,6 +122,7 @@ impl State {
             renderings: Arc::new(Semaphore::new(bounds.renderings)),
             process: Process::this(),
             configured: Mutex::default(),
+            reloads: None,
         }
     }
 
@@ -131,6 +136,13 @@ impl State {
     #[must_use]
     pub fn with_security(self, security: Security) -> Self {
         Self { security: Arc::new(security), ..self }
+    }
+
+    /// Has `POST /-/reload` ask there, which is not found otherwise.
+    #[must_use]
+    pub fn with_reload(mut self, requests: mpsc::Sender<ReloadRequest>) -> Self {
+        self.reloads = Some(requests);
+        self
     }
 
     /// Sets how many series a target may have.

@@ -1,46 +1,63 @@
 //! The exporter: puts the parts together and runs them until a signal ends it.
 
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::{JoinError, JoinHandle, JoinSet},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+    task::{JoinError, JoinHandle},
 };
 
-use super::{ExitError, ServeArgs, log, print, systemd};
+use super::{ExitError, ServeArgs, log, print, reload::Reloader, systemd};
 use crate::{
     asn::DatabaseFile,
     config::Config,
-    metrics::{Limits, Reload},
+    metrics::Reload,
     names::Names,
     network::{Network, Sockets, clock, echo_id, random_secret},
     privilege,
     request::wanted_by,
-    scheduler::{Scheduler, Whois},
+    scheduler::{Fleet, Scheduler, Whois},
     storage::Storage,
     store::Store,
+    target_files::TargetFiles,
     web,
 };
+
+/// Requests to reload that wait for their turn; further ones wait to be heard.
+const RELOADS: usize = 8;
+
+/// What an exporter is made of, besides the network that it traces on.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    pub(super) files: TargetFiles,
+    /// Where the configuration is read again; `None` where it is built in.
+    pub(super) config_file: Option<PathBuf>,
+    pub(super) secret: [u8; 16],
+    pub(super) storage: Option<Storage>,
+    pub(super) whois: Whois,
+    pub(super) listeners: Vec<TcpListener>,
+    pub(super) telemetry_path: String,
+    pub(super) external_url: web::ExternalUrl,
+    pub(super) security: web::Security,
+}
 
 /// Runs the exporter.
 pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
     check(arguments)?;
-    let config = Config::load(&arguments.config_file)?;
-    let loaded = clock::timestamp();
-    let whois = whois(&arguments.config_file, &config)?;
+    let config_file = &arguments.config_file;
+    let config = Config::load(config_file)?;
+    let whois = whois(config_file, &config)?;
     let security = web::Security::load(arguments.web_config_file.as_deref())?;
-    let tls = security.is_encrypted();
+    let files = TargetFiles::read(config_file, &config);
     if arguments.config_check {
-        let (file, targets) = (arguments.config_file.display(), config.targets.len());
-        return print(&format!("{file}: ok, {targets} target{}\n", if targets == 1 { "" } else { "s" }));
+        return report(arguments, &config, &files);
     }
     log::start(arguments.log);
-    for key in without_effect(&config) {
-        tracing::warn!(key, "this version does not do what the key asks for");
-    }
 
     privilege::raise();
     let secret = random_secret().map_err(ExitError::failed)?;
@@ -50,40 +67,77 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
     let storage =
         arguments.storage_path.as_deref().map(Storage::open).transpose().map_err(ExitError::failed)?;
 
+    let max_pps = config.global.max_pps;
+    let parts = Parts {
+        config,
+        files,
+        config_file: Some(config_file.clone()),
+        secret,
+        storage,
+        whois,
+        listeners,
+        telemetry_path: arguments.telemetry_path.clone(),
+        external_url: arguments.external_url.clone(),
+        security,
+    };
+    operate(parts, || Network::start(sockets, secret, max_pps).map_err(ExitError::failed))
+}
+
+/// Puts the parts together over a network and runs them until a signal ends it.
+pub(super) fn operate(
+    parts: Parts,
+    start: impl FnOnce() -> Result<(Network, JoinHandle<()>), ExitError>,
+) -> Result<(), ExitError> {
+    let Parts { config, files, config_file, secret, storage, whois, listeners, .. } = parts;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ExitError::failed)?;
     let result = runtime.block_on(async {
-        let (network, driver) =
-            Network::start(sockets, secret, config.global.max_pps).map_err(ExitError::failed)?;
+        let (network, driver) = start()?;
+        let hangup = catch(SignalKind::hangup())?;
+        let signal = stop_signal()?;
         let store = Store::default();
-        let scheduler = Scheduler::new(network.clone(), store.clone(), storage, &config).with_whois(whois);
-        let targets = scheduler.start(&config).map_err(ExitError::failed)?;
-        let engine = Arc::new({
-            let network = network.clone();
-            move || network.counters()
-        });
-        let state = web::State::new(store, engine, &arguments.telemetry_path, secret, web::Bounds::default())
-            .with_external_url(arguments.external_url.clone())
-            .with_security(security);
-        state.set_limits(Limits {
-            series_per_target: usize::try_from(config.global.series_per_target).unwrap_or(usize::MAX),
-            topology: config.global.topology_metrics,
-        });
-        state.set_reload(Reload { successful: true, last_success: loaded });
+        let rounds_max = config.global.max_rounds_in_progress;
+        let systems = whois.systems.clone();
+        let scheduler = Scheduler::new(network.clone(), store.clone(), storage, rounds_max).with_whois(whois);
+        let counted = network.clone();
+        let engine = Arc::new(move || counted.counters());
+        let (reloads, requests) = mpsc::channel(RELOADS);
+        let tls = parts.security.is_encrypted();
+        let mut state = web::State::new(store, engine, parts.telemetry_path, secret, web::Bounds::default())
+            .with_external_url(parts.external_url)
+            .with_security(parts.security);
+        if config_file.is_some() {
+            state = state.with_reload(reloads);
+        }
+        let state = Arc::new(state);
+        let mut reloader = Reloader {
+            config_file,
+            config: watch::channel(Arc::new(config)).0,
+            files,
+            echo_id: echo_id(secret),
+            network: network.clone(),
+            fleet: Fleet::new(scheduler, rounds_max),
+            web: Arc::clone(&state),
+            reload: Reload { successful: true, last_success: clock::timestamp(), target_files_failing: 0 },
+        };
+        let targets = reloader.start().map_err(ExitError::failed)?;
         for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
-            tracing::info!(%address, tls, targets = config.targets.len(), "listening");
+            tracing::info!(%address, tls, targets, "listening");
         }
         let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
         let listeners = listeners.collect::<Result<_, _>>().map_err(ExitError::failed)?;
-        let signal = stop_signal()?;
-        systemd::ready(config.targets.len());
+        if let Some(systems) = systems {
+            tokio::spawn(systems.follow());
+        }
+        systemd::ready(targets);
         tokio::spawn(systemd::watch(network));
+        let targets = tokio::spawn(reloader.run(requests, hangup));
         let mut result = Ok(());
         let ended = async {
             result = end(signal, driver, targets).await;
             systemd::stopping();
         };
-        web::serve(listeners, Arc::new(state), ended).await;
+        web::serve(listeners, state, ended).await;
         result
     });
     // A lookup that the system's resolver does not let go of is no reason to stay.
@@ -126,9 +180,22 @@ fn check(arguments: &ServeArgs) -> Result<(), ExitError> {
     )))
 }
 
+/// Says whether the configuration is fit for use, with all files of targets.
+fn report(arguments: &ServeArgs, config: &Config, files: &TargetFiles) -> Result<(), ExitError> {
+    if let Some(problem) = files.problems().next() {
+        return Err(ExitError::Usage(problem.to_string()));
+    }
+    let (file, targets) = (arguments.config_file.display(), files.targets(config).len());
+    let mut text = format!("{file}: ok, {targets} target{}\n", if targets == 1 { "" } else { "s" });
+    for pattern in files.unmatched(config) {
+        text += &format!("{file}: target_files: there is no file {pattern} yet\n");
+    }
+    print(&text)
+}
+
 /// Keys of the configuration that were set and do nothing yet.
-fn without_effect(config: &Config) -> Vec<&'static str> {
-    let keys = [("target_files", !config.target_files.is_empty()), ("probe.enabled", config.probe.enabled)];
+pub(super) fn without_effect(config: &Config) -> Vec<&'static str> {
+    let keys = [("probe.enabled", config.probe.enabled)];
     keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect()
 }
 
@@ -149,7 +216,7 @@ fn whois(file: &Path, config: &Config) -> Result<Whois, ExitError> {
 async fn end(
     signal: impl Future<Output = ()>,
     driver: JoinHandle<()>,
-    mut targets: JoinSet<()>,
+    targets: JoinHandle<JoinError>,
 ) -> Result<(), ExitError> {
     let broken = |what: &str, ended: Result<(), JoinError>| {
         let why = ended.map_or_else(|error| error.to_string(), |()| "it returned".to_owned());
@@ -160,14 +227,15 @@ async fn end(
     tokio::select! {
         () = signal => Ok(()),
         ended = driver => broken("the network driver", ended),
-        Some(ended) = targets.join_next() => broken("the task of a target", ended),
+        ended = targets => match ended {
+            Ok(ended) => broken("the task of a target", Err(ended)),
+            Err(ended) => broken("the task that follows the configuration", Err(ended)),
+        },
     }
 }
 
 /// Ends with the first SIGTERM or SIGINT.
 fn stop_signal() -> Result<impl Future<Output = ()>, ExitError> {
-    let catch =
-        |kind| signal(kind).map_err(|error| ExitError::Failed(format!("cannot catch signals: {error}")));
     let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
@@ -175,6 +243,10 @@ fn stop_signal() -> Result<impl Future<Output = ()>, ExitError> {
             _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
         }
     })
+}
+
+fn catch(kind: SignalKind) -> Result<Signal, ExitError> {
+    signal(kind).map_err(|error| ExitError::Failed(format!("cannot catch signals: {error}")))
 }
 
 #[cfg(test)]
@@ -193,7 +265,7 @@ mod tests {
             (
                 "{ target_files: [a.yaml], probe: { enabled: true }, \
                  global: { reverse_dns: true, asn_database: a.mmdb, rediscover_interval: 2h } }",
-                &["target_files", "probe.enabled"][..],
+                &["probe.enabled"][..],
             ),
         ];
         for (text, expected) in cases {
@@ -217,11 +289,13 @@ mod tests {
             (false, (true, false), (false, true), Some("the network driver ended: ")),
             (false, (false, false), (false, true), Some("the network driver ended: it returned")),
             (false, (false, true), (true, false), Some("the task of a target ended: ")),
+            (false, (false, true), (false, false), Some("the task that follows the configuration ended: ")),
         ];
         for (signal, driver, target, expected) in cases {
             let ended = runtime.block_on(async {
-                let mut targets = JoinSet::new();
-                targets.spawn(task(target.0, target.1));
+                let target_task = tokio::spawn(task(target.0, target.1));
+                // It returns with what broke, and breaks itself where nothing did.
+                let targets = tokio::spawn(async { target_task.await.unwrap_err() });
                 let driver = tokio::spawn(task(driver.0, driver.1));
                 if signal {
                     end(ready(()), driver, targets).await

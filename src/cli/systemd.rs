@@ -16,6 +16,14 @@ pub(super) fn ready(targets: usize) {
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
+/// Says that the configuration is being read again; [`ready`] says that it is done.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the service manager cannot be told"),
+    }
+}
+
 /// Says that it is about to end.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);

@@ -56,9 +56,8 @@ pub(super) fn document<T: DeserializeOwned>(file_name: &str, text: &str) -> Resu
 
 /// The same of a text that must not be empty: `whole` is what it should hold.
 pub(super) fn parse<T: DeserializeOwned>(file_name: &str, text: &str, whole: &str) -> Result<T, ConfigError> {
-    document(file_name, text)?.ok_or_else(|| {
-        ConfigError::invalid(file_name, Place::START, Fault::root("the file is empty", whole))
-    })
+    document(file_name, text)?
+        .ok_or_else(|| ConfigError::invalid(file_name, Place::START, Fault::root("the file is empty", whole)))
 }
 
 /// The error for a value that was found wrong behind the parser, at its place in the text.

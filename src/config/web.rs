@@ -211,10 +211,10 @@ impl WebConfig {
 
     /// Parses and validates the text of a file in a directory; `file` is for errors only.
     fn parse(file: &str, directory: &Path, text: &str) -> Result<Self, ConfigError> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = source::without_mark(text);
         let raw = source::document::<RawWeb>(file, text)?.unwrap_or_default();
-        let source = Source { file: file.to_owned(), text: text.to_owned() };
-        validate::web(raw, directory, source).map_err(|failure| source::failed(file, text, failure))
+        let origin = Source { file: file.to_owned(), text: text.to_owned() };
+        validate::web(raw, directory, origin).map_err(|failure| source::failed(file, text, failure))
     }
 
     /// The error that what a key below `tls_server_config` names is wrong.

@@ -83,4 +83,9 @@ pub(super) fn write_reload(out: &mut Exposition, reload: Reload) {
         "When the configuration in force was read, in seconds since the epoch.",
         [(Labels::default(), reload.last_success.as_duration().as_secs_f64())],
     );
+    out.gauge(
+        "traceflow_target_files_failing",
+        "Files of targets that cannot be read or say something that is not allowed: their former targets stay.",
+        [(Labels::default(), reload.target_files_failing as f64)],
+    );
 }

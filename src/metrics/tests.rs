@@ -71,7 +71,7 @@ fn the_whole_exposition() {
         engine: &engine,
         process: None,
         limits: Limits::default(),
-        reload: Some(Reload { successful: false, last_success: sample::STARTED }),
+        reload: Some(Reload { successful: false, last_success: sample::STARTED, target_files_failing: 2 }),
     });
     // The build is not the same everywhere.
     let text: Vec<_> = text.lines().filter(|line| !line.starts_with("traceflow_build_info{")).collect();

@@ -1,7 +1,7 @@
 //! What of a monitor outlasts the process: everything but the last round and when all flows were asked last, so that the first round
 //! after a restart asks them all.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,29 @@ impl Monitor {
     }
 }
 
+impl Monitor {
+    /// Goes on with other settings of the same target; returns whether its flows go on. Where they are to be asked another way they do
+    /// not: then counters and changes alone go on, as after a restart.
+    pub fn follow(&mut self, target: Arc<Target>, rediscover_interval: Duration) -> bool {
+        let goes_on = asks_alike(&self.target, &target);
+        if goes_on {
+            self.target = target;
+            self.rediscover_interval = rediscover_interval;
+        } else {
+            let state = self.state();
+            *self = Self::new(target, rediscover_interval);
+            self.restore(state);
+        }
+        goes_on
+    }
+}
+
+/// Whether two targets of the same name have their flows asked the same way, so that what is known of one is true of the other.
+#[must_use]
+pub fn asks_alike(a: &Target, b: &Target) -> bool {
+    settings(a) == settings(b)
+}
+
 /// All that decides where flows go and which of them are asked where, in words for the log.
 fn settings(target: &Target) -> String {
     let family = target.module.traced_family();
@@ -124,8 +147,6 @@ fn settings(target: &Target) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{config::Config, render::sample, time::Time, trace::Trace};
 
@@ -207,6 +228,44 @@ mod tests {
         }
         let fixed = monitor("h", "strategy: fixed, flows: 8").state();
         assert_ne!(fixed.settings, monitor("h", "strategy: fixed, flows: 9").state().settings);
+    }
+
+    #[test]
+    fn other_settings_take_nothing_back() {
+        let target = |host: &str, keys: &str, module: &str| {
+            let text = format!(
+                "{{ targets: [{{ name: a, host: {host}, module: m, {keys} }}], modules: {{ m: {{ {module} }} }} }}"
+            );
+            Arc::new(Config::parse("test", &text).unwrap().targets.remove(0))
+        };
+        // target -> whether its flows and what they found go on
+        let cases = [
+            (target("www.example.net", "", ""), true),
+            (
+                target("www.example.net", "interval: 1h, labels: { site: ams }", "pps: 10, confidence: 0.99"),
+                true,
+            ),
+            (target("www.example.com", "", ""), false),
+            (target("www.example.net", "", "protocol: tcp"), false),
+        ];
+        for (target, expected) in cases {
+            let mut monitor = experienced();
+            let before = monitor.snapshot();
+            monitor.full = Some(Time::ZERO);
+            assert_eq!(monitor.follow(Arc::clone(&target), Duration::from_secs(7)), expected, "{target:?}");
+            let after = monitor.snapshot();
+            assert_eq!(after.last_round, before.last_round.filter(|_| expected), "{target:?}");
+            assert_eq!(after.address, before.address.filter(|_| expected), "{target:?}");
+            assert_eq!((after.counters, after.changes), (before.counters, before.changes), "{target:?}");
+            assert_eq!(
+                (after.labels, after.host.as_ref()),
+                (target.labels.clone(), &*target.host.to_string())
+            );
+            assert_eq!(monitor.pinned.has_past(), expected, "{target:?}");
+            assert_eq!(monitor.full, Some(Time::ZERO).filter(|_| expected), "{target:?}");
+            assert_eq!(monitor.rediscover_interval, Duration::from_secs(7));
+            assert_eq!(monitor.target(), &target);
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ async fn admitted(request: &Request<Incoming>, state: Arc<State>, policy: &Polic
             let (method, path) = (request.method().clone(), path.to_owned());
             respond::to(method, path, wants_gzip(request.headers()), state).await
         }
-        Place::Moved(_) if !is_read => respond::not_allowed(),
+        Place::Moved(_) if !is_read => respond::not_allowed("GET, HEAD"),
         Place::Moved(url) => {
             let mut reply = respond::text(StatusCode::FOUND, "the pages are elsewhere\n");
             if let Ok(url) = HeaderValue::from_str(&url) {
@@ -76,7 +76,9 @@ async fn admitted(request: &Request<Incoming>, state: Arc<State>, policy: &Polic
             reply
         }
         // `OPTIONS *` and CONNECT name no path at all.
-        Place::Outside if !is_read && !request.uri().path().starts_with('/') => respond::not_allowed(),
+        Place::Outside if !is_read && !request.uri().path().starts_with('/') => {
+            respond::not_allowed("GET, HEAD")
+        }
         Place::Outside => respond::text(StatusCode::NOT_FOUND, "not found\n"),
     }
 }

@@ -9,6 +9,8 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 
+use tokio::sync::oneshot;
+
 use super::{State, api, encoding, page};
 use crate::metrics;
 
@@ -38,6 +40,7 @@ enum Route {
     Style,
     Healthy,
     Ready,
+    Reload,
     Targets,
     Target(String),
 }
@@ -47,10 +50,15 @@ pub(super) async fn to(method: Method, path: String, gzip: bool, state: Arc<Stat
     let Some(route) = Route::of(&path, &state.telemetry_path) else {
         return text(StatusCode::NOT_FOUND, "not found\n");
     };
-    if method != Method::GET && method != Method::HEAD {
-        return not_allowed();
+    let (methods, allowed) = match route {
+        Route::Reload => (&[Method::POST][..], "POST"),
+        _ => (&[Method::GET, Method::HEAD][..], "GET, HEAD"),
+    };
+    if !methods.contains(&method) {
+        return not_allowed(allowed);
     }
     match route {
+        Route::Reload => return reload(&state).await,
         Route::Healthy => return text(StatusCode::OK, "ok\n"),
         Route::Ready if state.store.is_complete() => return text(StatusCode::OK, "ready\n"),
         Route::Ready => {
@@ -77,6 +85,21 @@ pub(super) async fn to(method: Method, path: String, gzip: bool, state: Arc<Stat
     })
 }
 
+/// Has the configuration read again, and waits until that is done.
+async fn reload(state: &State) -> Reply {
+    let Some(requests) = &state.reloads else {
+        return text(StatusCode::NOT_FOUND, "there is no configuration file\n");
+    };
+    let (answer, outcome) = oneshot::channel();
+    // Errors say that whoever reloads has ended.
+    let _ = requests.send(answer).await;
+    match outcome.await {
+        Ok(Ok(())) => text(StatusCode::OK, "reloaded\n"),
+        Ok(Err(wrong)) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{wrong}\n")),
+        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+    }
+}
+
 fn show(route: &Route, state: &State) -> Reply {
     match route {
         Route::Metrics => reply(StatusCode::OK, metrics::CONTENT_TYPE, state.metrics()),
@@ -100,6 +123,7 @@ impl Route {
             "/style.css" => Some(Self::Style),
             "/-/healthy" => Some(Self::Healthy),
             "/-/ready" => Some(Self::Ready),
+            "/-/reload" => Some(Self::Reload),
             "/api/v1/targets" => Some(Self::Targets),
             _ => {
                 let name = path.strip_prefix("/api/v1/targets/")?;
@@ -132,10 +156,10 @@ fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// What is said where the method is neither GET nor HEAD.
-pub(super) fn not_allowed() -> Reply {
+/// What is said where the method is none of those that are allowed.
+pub(super) fn not_allowed(allowed: &'static str) -> Reply {
     let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
-    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     reply
 }
 
@@ -169,6 +193,7 @@ mod tests {
             ("/", "/", Some(Route::Metrics)),
             ("/metrics/", "/metrics", None),
             ("/-/healthy", "/metrics", Some(Route::Healthy)),
+            ("/-/reload", "/metrics", Some(Route::Reload)),
             ("/-/ready", "/metrics", Some(Route::Ready)),
             ("/api/v1/targets", "/metrics", Some(Route::Targets)),
             ("/api/v1/targets/", "/metrics", None),

@@ -38,12 +38,11 @@ impl Server {
     }
 
     fn with(store: &Store, engine: EngineCounters, bounds: Bounds) -> Self {
-        let runtime = Runtime::new().expect("a runtime");
-        let state = State::new(store.clone(), engine, "/metrics", [7; 16], bounds);
-        Self::of(state, runtime)
+        Self::of(State::new(store.clone(), engine, "/metrics", [7; 16], bounds))
     }
 
-    fn of(state: State, runtime: Runtime) -> Self {
+    fn of(state: State) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
         let state = Arc::new(state);
         let listeners = bind(&["127.0.0.1:0"]).expect("a free port");
         let address = listeners[0].local_addr().expect("an address");
@@ -72,7 +71,7 @@ impl Server {
         ));
         let state = std::mem::replace(&mut self.state, other);
         let state = Arc::into_inner(state).expect("nobody else has it");
-        *self = Self::of(change(state), Runtime::new().expect("a runtime"));
+        *self = Self::of(change(state));
     }
 
     fn connect(&self) -> TcpStream {
@@ -227,10 +226,43 @@ fn metrics_follow_the_configuration_and_the_engine() {
     assert!(before.contains("\ntraceflow_send_errors_total 42\n"));
     assert!(before.contains("\ntraceflow_node_info{") && !before.contains("traceflow_config_last_reload"));
     server.state.set_limits(Limits { topology: false, ..Limits::default() });
-    server.state.set_reload(Reload { successful: true, last_success: sample::STARTED });
+    server.state.set_reload(Reload {
+        successful: true,
+        last_success: sample::STARTED,
+        target_files_failing: 2,
+    });
     let after = server.ask("GET", "/metrics").body;
     assert!(!after.contains("\ntraceflow_node_info{"));
     assert!(after.contains("\ntraceflow_config_last_reload_successful 1\n"));
+}
+
+#[test]
+fn a_reload_is_answered_when_it_is_done() {
+    let server = Server::start(&targets());
+    assert_eq!(server.ask("POST", "/-/reload").status, 404, "nobody reloads");
+
+    let (requests, mut inbox) = tokio::sync::mpsc::channel::<ReloadRequest>(1);
+    let state = State::new(targets(), Arc::new(Counters::default), "/metrics", [7; 16], Bounds::default());
+    let server = Server::of(state.with_reload(requests));
+    let (outcomes, outcome) = mpsc::channel();
+    server.runtime.spawn(async move {
+        while let Some(answer) = inbox.recv().await {
+            answer.send(outcome.recv().unwrap()).unwrap();
+        }
+    });
+    for (outcome, status, body) in [
+        (Ok(()), 200, "reloaded\n"),
+        (Err("f:1:1: a: b; allowed is c".to_owned()), 500, "f:1:1: a: b; allowed is c\n"),
+        (Ok(()), 200, "reloaded\n"),
+    ] {
+        outcomes.send(outcome).unwrap();
+        let response = server.ask("POST", "/-/reload");
+        assert_eq!((response.status, response.body.as_str()), (status, body));
+    }
+    for method in ["GET", "HEAD", "PUT", "DELETE"] {
+        let response = server.ask(method, "/-/reload");
+        assert_eq!((response.status, response.headers["allow"].as_str()), (405, "POST"), "{method}");
+    }
 }
 
 #[test]

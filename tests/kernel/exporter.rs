@@ -86,10 +86,22 @@ impl Running {
         root.join(self.file(name).strip_prefix("/").unwrap())
     }
 
+    /// Writes a file of its working directory, under another name first: it is there as a whole or not at all.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let new = self.file(".new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.file(name)).unwrap();
+    }
+
+    /// Sends a signal, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
     /// Sends SIGTERM; the exit code where it ends in this time.
     pub(crate) fn terminate_within(mut self, time: Duration) -> Option<i32> {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("TERM");
         for _ in 0..time.as_millis() / PAUSE.as_millis() {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status.code();
@@ -101,8 +113,7 @@ impl Running {
 
     /// Sends SIGTERM and waits for the end; its exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("TERM");
         self.process.wait().unwrap().code()
     }
 }

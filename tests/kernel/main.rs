@@ -22,6 +22,7 @@ mod network_tests;
 mod privilege;
 mod prober;
 mod protocols;
+mod reload;
 mod restart;
 mod traces;
 mod web;
