@@ -48,8 +48,9 @@ fn wait_for_targets(lab: &Lab, exporter: &Running, expected: &[&str]) -> String 
     })
 }
 
-/// A target whose rounds take seconds: nobody answers at its hops, and the bound on time is what ends the wait.
-const SLOW: &str = "  slow: { strategy: fixed, flows: 1, max_ttl: 2, timeout: 4s, attempts: 1 }\n";
+/// Modules with rounds of two packets which take seconds where nobody answers.
+const SLOW: &str = "  slow: { strategy: fixed, flows: 1, max_ttl: 2, timeout: 4s, attempts: 1 }\n  \
+                      slow_tcp: { protocol: tcp, strategy: fixed, flows: 1, max_ttl: 2, timeout: 4s, attempts: 1 }\n";
 
 /// Packets to this host go nowhere.
 fn swallow(lab: &Lab, host: &str) {
@@ -197,7 +198,7 @@ fn a_round_in_progress_is_cut_only_where_it_has_become_void() {
             "modules:\n{SLOW}targets:\n\
              - {{ name: same, host: {}, module: slow, interval: 1h }}\n\
              - {{ name: later, host: {}, module: slow, interval: {interval} }}\n\
-             - {{ name: other, host: {other}, module: slow, interval: 1h }}\n",
+             - {{ name: other, host: {other}, module: slow_tcp, interval: 1h }}\n",
             hosts[0], hosts[1]
         )
     };
@@ -207,6 +208,8 @@ fn a_round_in_progress_is_cut_only_where_it_has_become_void() {
             scrape(&lab).filter(|now| value(now, "traceflow_rounds_in_progress") == Some(count))
         })
     };
+    let udp = "traceflow_probes_sent_total{protocol=\"udp\",family=\"ipv4\"}";
+    wait_for("their packets", &exporter, || scrape(&lab).filter(|now| value(now, udp) == Some(4.0)));
     let first = begun(3.0);
     assert_eq!(["same", "later", "other"].map(|target| rounds(&first, target)), [0.0; 3]);
     exporter.write("config.yaml", &targets_of("127.0.0.1", "2h"));
@@ -226,6 +229,7 @@ fn a_round_in_progress_is_cut_only_where_it_has_become_void() {
         assert!(took >= 4.0, "{target}: {took} s is not the whole round");
         assert_eq!(read(&now, "traceflow_rounds_failed_total", target), 0.0, "{}", exporter.log());
     }
+    assert_eq!(value(&now, udp), Some(4.0), "no round was begun anew");
     // One that is taken out ends at once.
     exporter.write("config.yaml", &targets_of(hosts[2], "2h"));
     assert_eq!(post(&lab, "POST").0, "200");
