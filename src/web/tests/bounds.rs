@@ -60,7 +60,7 @@ fn a_body_that_does_not_come_does_not_keep_its_connection() {
 
 #[test]
 fn dribbling_clients_are_cut_while_others_are_served() {
-    let bounds = Bounds { header_timeout: Duration::from_millis(300), connections: 3, ..Bounds::default() };
+    let bounds = Bounds { header_timeout: Duration::from_secs(2), connections: 3, ..Bounds::default() };
     let server = Server::with(&targets(), Arc::new(Counters::default), bounds);
     let dribbling: Vec<_> = (0..2)
         .map(|_| {
@@ -80,7 +80,7 @@ fn dribbling_clients_are_cut_while_others_are_served() {
     assert!(dribbling.iter().all(|thread| !thread.is_finished()), "it was served meanwhile");
     for thread in dribbling {
         let written = thread.join().expect("it ends");
-        assert!(written < 500, "{written} bytes were taken");
+        assert!(written < 1000, "{written} bytes were taken");
     }
 }
 
@@ -114,7 +114,7 @@ fn clients_that_do_not_read_are_cut() {
     }
     let bounds = Bounds {
         connections: 1,
-        response_timeout: Duration::from_millis(1500),
+        response_timeout: Duration::from_secs(3),
         header_timeout: PATIENCE * 10,
         ..Bounds::default()
     };
