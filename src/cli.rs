@@ -2,6 +2,7 @@
 //!
 //! Knows options and their ranges. Its two subcommands are the places where the parts are put together.
 
+mod demo;
 mod log;
 mod reload;
 mod serve;
@@ -45,6 +46,8 @@ struct Cli {
 enum Command {
     /// Traces one host now and prints what was found.
     Trace(Box<trace::TraceArgs>),
+    /// Runs the exporter over a built-in simulated network: no privilege, no network.
+    Demo(demo::DemoArgs),
 }
 
 /// Options of the exporter.
@@ -178,6 +181,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ExitErro
     let cli = Cli::try_parse_from(arguments)?;
     match cli.command {
         Some(Command::Trace(arguments)) => trace::run(&arguments),
+        Some(Command::Demo(arguments)) => demo::run(&arguments),
         None => serve::run(&cli.serve),
     }
 }
@@ -214,6 +218,7 @@ mod tests {
             "traceflow_exporter trace --protocol udp -4 --strategy fixed --confidence 0.95 --paths 32 192.0.2.1",
             "traceflow_exporter trace -6 --first-ttl 2 --max-ttl 20 --source ::1 --source-port 40000 2001:db8::1",
             "traceflow_exporter trace --destination-port 53 --wait 1s --pps 100 --format json --output x.json h",
+            "traceflow_exporter demo --web.listen-address=127.0.0.1:1 --log.level=warn",
             "traceflow_exporter trace --ttl 5 --srcport 40000 --dstport 53 --dedup h",
         ];
         for line in cases {
@@ -246,6 +251,8 @@ mod tests {
             ("trace", "the following required arguments were not provided: <HOST>"),
             ("trace --max-ttl 256 h", "invalid value '256' for '--max-ttl <TTL>': allowed is 1 to 255"),
             ("trace --format pdf h", "invalid value 'pdf' for '--format <FORMAT>' [possible values: "),
+            ("demo --web.listen-address=foo", "`foo` is no address to listen on; write HOST:PORT"),
+            ("demo --config.file=a", "unexpected argument '--config.file' found"),
             ("trace -4 -6 h", "the argument '-4' cannot be used with '-6'"),
             ("--web.listen-address=foo", "`foo` is no address to listen on; write HOST:PORT"),
             ("--web.telemetry-path=metrics", "--web.telemetry-path: `metrics` is no path; allowed is"),
@@ -261,8 +268,11 @@ mod tests {
         ];
         for (arguments, expected) in cases {
             let line = format!("traceflow_exporter --config.file=/nonexistent {arguments}");
-            let line =
-                if arguments.starts_with("trace") { format!("traceflow_exporter {arguments}") } else { line };
+            let line = if arguments.starts_with(['t', 'd']) {
+                format!("traceflow_exporter {arguments}")
+            } else {
+                line
+            };
             let error = run(line.split(' ').map(OsString::from)).unwrap_err();
             let text = error.to_string();
             assert!(text.starts_with(expected) && !text.contains('\n'), "{arguments}: {text}");

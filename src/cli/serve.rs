@@ -166,9 +166,7 @@ fn give_up_privileges(arguments: &ServeArgs) -> Result<(), ExitError> {
 
 /// What of the arguments can be checked without the system.
 fn check(arguments: &ServeArgs) -> Result<(), ExitError> {
-    for address in &arguments.listen_address {
-        web::check_address(address).map_err(|error| ExitError::Usage(error.to_string()))?;
-    }
+    check_addresses(&arguments.listen_address)?;
     let path = &arguments.telemetry_path;
     let is_plain = |letter: char| letter.is_ascii_graphic() && !"?#".contains(letter);
     if path.starts_with('/') && path.chars().all(is_plain) {
@@ -178,6 +176,12 @@ fn check(arguments: &ServeArgs) -> Result<(), ExitError> {
         "--web.telemetry-path: `{}` is no path; allowed is one that begins with / and has no spaces, ? or #",
         path.escape_debug()
     )))
+}
+
+/// Whether these can be addresses to listen on.
+pub(super) fn check_addresses(addresses: &[String]) -> Result<(), ExitError> {
+    let check = |address: &String| web::check_address(address);
+    addresses.iter().try_for_each(check).map_err(|error| ExitError::Usage(error.to_string()))
 }
 
 /// Says whether the configuration is fit for use, with all files of targets.
