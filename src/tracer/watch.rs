@@ -118,6 +118,14 @@ impl Watch {
         if cell.was_silent() {
             // Who was silent answers: all who met nobody here may meet it now.
             self.ask_at(ttl, plan, Cell::was_silent);
+            // What held it up here may have held it up before: it would stay a silent node on the way.
+            for (&before, cell) in
+                evidence.cells(flow).into_iter().flatten().filter(|&(&other, _)| other < ttl)
+            {
+                if cell.was_silent() {
+                    plan.ask(flow, before);
+                }
+            }
         } else if evidence.has_moved_at(flow, ttl) {
             self.moved = true;
             self.check(ttl, plan);
