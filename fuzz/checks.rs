@@ -14,6 +14,7 @@ use traceflow_exporter::{
     probe::{MplsLabel, ReplyKind, Template, Ttl},
     request,
     simulation::topology::{Change, Topology},
+    time::Time,
     wire::{self, DecodeError, Fingerprint, Identity, Message, Verdict, checksum},
 };
 
@@ -178,7 +179,7 @@ pub fn topology(bytes: &[u8]) {
     }
     assert!(topology.events().is_sorted_by_key(|event| event.at));
     if let Some(period) = topology.period() {
-        assert!(topology.events().last().is_some_and(|event| event.at < Time::ZERO + period));
+        assert!(topology.events().last().is_some_and(|event| event.at.since(Time::ZERO) < period));
     }
 }
 

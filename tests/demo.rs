@@ -72,7 +72,7 @@ impl Demo {
 
     /// The numbers at /metrics by series.
     fn metrics(&self, address: &str) -> BTreeMap<String, f64> {
-        let text = get(address, "/metrics").expect("the metrics");
+        let text = get(address, "/metrics").unwrap();
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         samples
             .map(|line| {
