@@ -1,3 +1,4 @@
+mod cardinality;
 mod parser;
 mod properties;
 
@@ -194,6 +195,18 @@ fn counters_of_a_hop_come_and_go_with_the_hop() {
     assert_eq!(hop("1")["traceflow_hop_probes_sent_total"], 50.0);
     assert_eq!(hop("1")["traceflow_hop_replies_received_total"], 40.0);
     assert!(hop("9").is_empty());
+
+    // The hop comes back: its counters go on where they were.
+    let longer = sample::trace(&sample::evidence(&format!("1 {}203.0.113.9@9!", "* ".repeat(8))));
+    let back = sample::traced("a", longer);
+    snapshot.last_round = back.last_round;
+    let shown = samples([snapshot]);
+    let at_nine = |name: &str| {
+        let mut found = shown.iter().filter(|sample| sample.name == name);
+        found.find(|sample| sample.label("ttl") == Some("9")).map(|sample| sample.value)
+    };
+    assert_eq!(at_nine("traceflow_hop_probes_sent_total"), Some(50.0));
+    assert_eq!(at_nine("traceflow_hop_replies_received_total"), Some(40.0));
 }
 
 #[test]
