@@ -10,6 +10,8 @@ mod error;
 mod field;
 mod name;
 mod raw;
+#[cfg(test)]
+mod schema;
 mod source;
 mod target_list;
 mod validate;

@@ -2,11 +2,19 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    config::Module,
+    flow::{Family, Protocol},
     render::{
         json as show,
-        sample::{self, schema::check},
+        sample::{
+            self,
+            schema::{check, refused},
+        },
     },
+    request::settings,
     route::Paths,
+    simulation::{Bench, Network, tests::file},
+    strategy::Strategy,
     trace::{StopReason, Trace},
 };
 
@@ -193,10 +201,50 @@ fn the_schema_is_strict() {
         ("/stop_reason", json!("bored")),
         ("/flows/0/hops/0/address", json!(7)),
     ];
+    let mut documents = Vec::new();
     for (place, value) in spoilt {
         let mut document = good.clone();
         *document.pointer_mut(place).expect("a place") = value;
         let accepted = std::panic::catch_unwind(|| check(&document, &schema, &schema, "")).is_ok();
         assert!(!accepted, "{place} should be refused");
+        documents.push(document.to_string());
     }
+    let told = refused("docs/trace.schema.json", &documents, "json");
+    assert!(
+        told.iter().copied().eq(0..documents.len()),
+        "an independent validator accepts others than {told:?}"
+    );
+}
+
+/// What is traced over simulated networks with every peculiarity fits, as an independent validator sees it, and so do the samples.
+#[test]
+fn an_independent_validator_accepts_the_output() {
+    let samples = ["", "1 * *", "1 192.0.2.1@1\n2 192.0.2.2@1 * 2001:db8::1@5!"];
+    let mut documents: Vec<String> =
+        samples.map(|picture| parsed(&sample::trace(&sample::evidence(picture))).to_string()).into();
+    documents.push(parsed(&sample::diamond()).to_string());
+    for name in [
+        "faults",
+        "per-packet",
+        "silent-hops",
+        "unreachable",
+        "loop",
+        "blackhole",
+        "silent-destination",
+        "unequal",
+    ] {
+        for (family, protocol) in
+            [(Family::V4, Protocol::Udp), (Family::V6, Protocol::Tcp), (Family::V4, Protocol::Icmp)]
+        {
+            for strategy in Strategy::ALL {
+                let module = Module { strategy, ..Module::default() };
+                let network = Network::new(&file(name), family, 3);
+                let mut bench = Bench::new(network, 1, 1_000_000, 3);
+                let trace = bench.trace(protocol, settings(&module, 3, None)).expect("a process");
+                documents.push(parsed(&trace).to_string());
+            }
+        }
+    }
+    let told = refused("docs/trace.schema.json", &documents, "json");
+    assert!(told.is_empty(), "{} does not fit", documents[told[0]]);
 }

@@ -1,8 +1,37 @@
 //! Holds JSON against the schemas in docs.
 
-use std::{collections::BTreeSet, panic::catch_unwind};
+use std::{collections::BTreeSet, fs, panic::catch_unwind, path::Path, process::Command};
 
 use serde_json::{Value, json};
+
+/// The places of the documents that an independent validator refuses. `format` is `json` or `yaml`.
+pub(crate) fn refused(schema: &str, documents: &[String], format: &str) -> Vec<usize> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let files = documents.iter().enumerate().map(|(place, document)| {
+        let file = directory.path().join(format!("{place}.{format}"));
+        fs::write(&file, document).expect("a file");
+        file
+    });
+    let files: Vec<_> = files.collect();
+    let output = Command::new(root.join(".test-tools/bin/check-jsonschema"))
+        .args(["--output-format", "json", "--schemafile"])
+        .arg(root.join(schema))
+        .args(&files)
+        .output()
+        .expect("check-jsonschema; scripts/install-test-tools installs it");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let verdict: Value = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    let unread = verdict["parse_errors"].as_array();
+    assert!(unread.is_none_or(Vec::is_empty), "a document cannot be read: {text}");
+    let told: BTreeSet<_> = list(&verdict["errors"])
+        .iter()
+        .filter_map(|error| error["filename"].as_str().map(ToOwned::to_owned))
+        .collect();
+    assert_eq!(output.status.success(), told.is_empty(), "{text}");
+    (0..files.len()).filter(|&place| files[place].to_str().is_some_and(|file| told.contains(file))).collect()
+}
 
 /// As much of JSON Schema as the schemas use. Panics where the value does not fit, and at keywords that it does not know.
 pub(crate) fn check(value: &Value, schema: &Value, root: &Value, place: &str) {
