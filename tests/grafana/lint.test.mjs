@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { FILES, dashboard, panels, variables } from './dashboards.mjs';
+import { FILES, dashboard, panels, read, variables } from './dashboards.mjs';
 import { OWN, RULES } from './lint.mjs';
 
 const boards = Object.fromEntries(FILES.map((file) => [file, dashboard(file)]));
@@ -82,3 +82,13 @@ for (const [name, rule] of Object.entries(all)) {
     });
   }
 }
+
+test('the documentation has every panel', () => {
+  const [paths, exporter] = read('docs/dashboard.md').split('## Traceflow: exporter');
+  const named = (part) => new Set([...part.matchAll(/^\| ([^|]+) \|/gm)].flatMap(([, cell]) => cell.split(', ').concat(cell)));
+  const lacks = (board, names) => panels(board).map(({ title }) => title).filter((title) => !names.has(title));
+  const [one, other] = FILES.map((file) => boards[file]);
+  assert.deepEqual(lacks(one, named(paths)), []);
+  assert.deepEqual(lacks(other, named(exporter)), []);
+  assert.ok(lacks(one, named(exporter)).length > 0);
+});

@@ -17,18 +17,18 @@ use std::{
 const LOOKS: usize = 600;
 const PAUSE: Duration = Duration::from_millis(200);
 
-fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/grafana")
-}
+/// The node that Grafana's code wants; that of a distribution may be too old for it.
+const NODE: &str = ".test-tools/grafana/node_modules/.bin/node";
 
 /// Runs a script's tests; all must pass, and there must be some.
 fn run(script: &str, environment: &[(&str, &str)]) {
-    let Output { status, stdout, stderr } = Command::new("node")
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Output { status, stdout, stderr } = Command::new(root.join(NODE))
         .args(["--test", "--test-reporter=tap", script])
         .envs(environment.iter().copied())
-        .current_dir(scripts())
+        .current_dir(root.join("tests/grafana"))
         .output()
-        .unwrap_or_else(|error| panic!("node: {error}; scripts/install-test-tools installs it"));
+        .unwrap_or_else(|error| panic!("{NODE}: {error}; scripts/install-test-tools installs it"));
     let said = [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     let passed = said.lines().find_map(|line| line.strip_prefix("# pass ")?.parse::<u32>().ok());
     assert!(status.success() && passed > Some(1), "{said}");
