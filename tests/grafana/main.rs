@@ -84,7 +84,7 @@ fn wait_for(what: &str, process: &Running, mut look: impl FnMut() -> bool) {
 fn found(prometheus: SocketAddr, query: &str) -> usize {
     let answer = get(&format!("http://{prometheus}/api/v1/query?query={query}")).unwrap_or_default();
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
-    answer["data"]["result"].as_array().map_or(0, Vec::len)
+    answer.pointer("/data/result").and_then(serde_json::Value::as_array).map_or(0, Vec::len)
 }
 
 #[test]
@@ -133,6 +133,8 @@ fn every_query_finds_data_and_the_route_is_a_graph() {
     // Counters of rounds move with the second round that is scraped.
     let moving = "min(increase(traceflow_rounds_total%7Bjob=%22traceflow%22%7D%5B1m%5D))%3E0";
     wait_for("another round of all targets", &server, || found(prometheus, moving) > 0);
-    wait_for("events", &server, || found(prometheus, "increase(traceflow_send_errors_total%5B1m%5D)%3E0") > 0);
+    wait_for("events", &server, || {
+        found(prometheus, "increase(traceflow_send_errors_total%5B1m%5D)%3E0") > 0
+    });
     run("queries.test.mjs", &[("PROMETHEUS_URL", &format!("http://{prometheus}"))]);
 }
