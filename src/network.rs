@@ -11,6 +11,7 @@ pub mod exchange;
 mod filter;
 mod medium;
 mod raw;
+mod running;
 mod socket;
 
 use std::{
@@ -41,6 +42,7 @@ pub use self::{
     demux::echo_id,
     filter::Wanted,
     medium::{Medium, Origins},
+    running::Running,
     socket::{SocketError, Sockets, interface_index},
 };
 use crate::{
@@ -48,7 +50,7 @@ use crate::{
     probe::Template,
     time::Time,
     trace::Trace,
-    tracer::{SendFailure, Settings},
+    tracer::{Progress, SendFailure, Settings},
 };
 
 /// Packets sent before what has arrived is looked at again, so that a long queue does not let replies pile up.
@@ -89,6 +91,8 @@ enum Command {
     Stop { ticket: u64 },
     Ping { answer: oneshot::Sender<()> },
     Configure { max_pps: u32, wanted: Wanted, result: oneshot::Sender<Result<(), SocketError>> },
+    End { ticket: u64 },
+    Look { ticket: u64, answer: oneshot::Sender<Progress> },
 }
 
 /// Why the driver does not go on as it was told.
@@ -142,12 +146,19 @@ impl Network {
     /// # Errors
     /// When the driver has ended.
     pub async fn trace(&self, request: Request) -> Result<Trace, Stopped> {
+        self.begin(request)?.result().await
+    }
+
+    /// Begins a trace that can be looked at and ended early.
+    ///
+    /// # Errors
+    /// When the driver has ended.
+    pub fn begin(&self, request: Request) -> Result<Running, Stopped> {
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let (result, answer) = oneshot::channel();
         let start = Command::Start { ticket, request: Box::new(request), result };
         self.commands.send(start).map_err(|_| Stopped)?;
-        let _guard = StopOnDrop { ticket, commands: &self.commands };
-        answer.await.map_err(|_| Stopped)
+        Ok(Running { ticket, commands: self.commands.clone(), answer })
     }
 
     /// Waits until the driver has looked at what it is told.
@@ -181,18 +192,6 @@ impl Network {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// Tells the driver that nobody waits for a trace any more. For one that is over this does nothing.
-struct StopOnDrop<'a> {
-    ticket: u64,
-    commands: &'a mpsc::UnboundedSender<Command>,
-}
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        let _ = self.commands.send(Command::Stop { ticket: self.ticket });
     }
 }
 
@@ -257,6 +256,18 @@ impl<M: Medium> Driver<M> {
                 }
                 // Whoever asked may be gone.
                 let _ = result.send(filtered);
+            }
+            Command::End { ticket } => {
+                if let Some(id) = self.tickets.get(&ticket) {
+                    self.exchange.stop(*id);
+                }
+            }
+            Command::Look { ticket, answer } => {
+                let id = self.tickets.get(&ticket);
+                if let Some(progress) = id.and_then(|id| self.exchange.progress(*id)) {
+                    // Whoever asked may be gone.
+                    let _ = answer.send(progress);
+                }
             }
         }
     }

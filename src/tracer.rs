@@ -21,7 +21,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use self::{
     discovery::{Discovery, Style},
@@ -120,6 +120,19 @@ pub enum SendFailure {
 pub enum Event {
     /// The trace is over: [`Tracer::into_trace`] has the result.
     Finished(StopReason),
+}
+
+/// How far a trace has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Packets sent.
+    pub probes_sent: u32,
+    /// Answers received.
+    pub replies_received: u32,
+    /// TTL of the farthest hop that answered; 0 when none did.
+    pub hops: u8,
+    /// Addresses that answered, each counted at every hop.
+    pub nodes: usize,
 }
 
 /// One trace in progress.
@@ -301,6 +314,19 @@ impl Tracer {
     pub fn poll_event(&mut self) -> Option<Event> {
         let reason = self.finished.as_ref()?.reason;
         (!std::mem::replace(&mut self.reported, true)).then_some(Event::Finished(reason))
+    }
+
+    /// How far the trace has come.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let cells = self.evidence.flows().flat_map(|(_, cells)| cells);
+        let nodes: BTreeSet<_> = cells.filter_map(|(ttl, cell)| Some((ttl, cell.address()?))).collect();
+        Progress {
+            probes_sent: self.probes_sent,
+            replies_received: self.replies_received,
+            hops: self.farthest.map_or(0, Ttl::get),
+            nodes: nodes.len(),
+        }
     }
 
     /// The result, also of a trace that is not over yet. `template` names the addresses that the probes carried.

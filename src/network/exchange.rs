@@ -20,7 +20,7 @@ use crate::{
     probe::{ProbeId, Template},
     time::Time,
     trace::Trace,
-    tracer::{Event, Pacer, SendFailure, Settings, Tracer},
+    tracer::{Event, Pacer, Progress, SendFailure, Settings, Tracer},
     wire::{self, DecodeError, Message},
 };
 
@@ -136,6 +136,12 @@ impl Exchange {
             self.agenda.remove(id);
             self.finished.push_back((id, round.tracer.into_trace(&round.template)));
         }
+    }
+
+    /// How far a trace has come; `None` where it is over.
+    #[must_use]
+    pub fn progress(&self, id: RoundId) -> Option<Progress> {
+        Some(self.rounds.get(&id)?.tracer.progress())
     }
 
     /// The next packet to send now; `None` when there is nothing to send yet. Its bytes are in [`Self::packet`] until the
