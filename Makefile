@@ -4,7 +4,7 @@ CARGO ?= cargo
 PROGRAM := target/release/traceflow_exporter
 export TRACEFLOW_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: run build test tools check unit lab accuracy look goldens schema fuzz bench clean
+.PHONY: run build test tools check unit lab accuracy look goldens pictures schema fuzz bench clean
 
 run: build
 	$(PROGRAM) --config.file=config.example.yaml
@@ -47,6 +47,10 @@ goldens:
 # docs/config.schema.json made anew of the types that read the configuration.
 schema:
 	WRITE_SCHEMA=1 $(CARGO) test --locked --lib config::schema::the_file
+
+# What each format of `trace --format` looks like, made anew; `git diff` shows what became of it.
+pictures:
+	UPDATE_GOLDENS=1 $(CARGO) test --locked --test pictures
 
 # Every fuzz target for SECONDS, with cargo-fuzz. What they found before is replayed by `make test`.
 SECONDS ?= 60

@@ -4,6 +4,7 @@
 
 mod demo;
 mod log;
+mod progress;
 mod reload;
 mod serve;
 mod systemd;
@@ -122,6 +123,9 @@ pub enum ExitError {
     /// It failed at run time.
     #[error("{0}")]
     Failed(String),
+    /// It did what it was told, and the exit code says what came of it.
+    #[error("exit code {0}")]
+    Outcome(u8),
 }
 
 impl ExitError {
@@ -131,7 +135,7 @@ impl ExitError {
     }
 
     /// Says on standard error what is wrong, in one line, and yields the exit code: 1 for a failure at run time, 2 for bad
-    /// usage or a bad configuration, 0 for help and version.
+    /// usage or a bad configuration, 0 for help and version. An outcome has its own code and says nothing.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         match self {
@@ -148,6 +152,7 @@ impl ExitError {
                 complain(self);
                 ExitCode::FAILURE
             }
+            Self::Outcome(code) => ExitCode::from(*code),
         }
     }
 }
@@ -223,6 +228,10 @@ mod tests {
         ];
         for line in cases {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for format in ["table", "wide", "json", "dot", "mermaid", "svg", "html", "vis"] {
+            let line = ["traceflow_exporter", "trace", "--format", format, "h"];
+            assert!(Cli::try_parse_from(line).is_ok(), "{format}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{ExitError, print};
+use super::{ExitError, print, progress};
 use crate::{
     config::{FamilyChoice, Host, Module, ModuleFault, parse_duration},
     flow::Protocol,
@@ -12,7 +12,7 @@ use crate::{
     network::{Network, Origins, Sockets, clock, echo_id, random_secret},
     privilege,
     probe::Ttl,
-    render::{self, Report},
+    render::{self, Report, TableOptions},
     request::{request, wanted},
     resolve::Resolver,
     strategy::{Confidence, Strategy},
@@ -21,6 +21,9 @@ use crate::{
 
 /// How long the names of the nodes are waited for: about as long as a trace takes that meets much silence.
 const NAMES_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The exit code after an interrupt, as shells have it: 128 and the number of the signal.
+const INTERRUPTED: u8 = 130;
 
 /// Options of `trace`.
 #[derive(Debug, Args)]
@@ -73,7 +76,7 @@ pub(super) struct TraceArgs {
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// One row for flows that took the same path.
+    /// One row for flows of `fixed` that took the same path; those of `mda` and `mda-lite` always share one.
     #[arg(long)]
     dedup: bool,
     /// Names of the nodes, as the system's resolver knows them.
@@ -86,8 +89,22 @@ pub(super) struct TraceArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
+    /// A row a path.
     Table,
+    /// A column a path.
+    Wide,
+    /// Everything, for programs.
     Json,
+    /// A graph for Graphviz.
+    Dot,
+    /// A flow chart for Mermaid.
+    Mermaid,
+    /// A picture.
+    Svg,
+    /// A page with picture and tables.
+    Html,
+    /// Nodes and edges for vis-network.
+    Vis,
 }
 
 /// Traces and prints.
@@ -105,28 +122,46 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
         let request = request(&Origins::System, &module, address, seed, None).map_err(ExitError::failed)?;
         let (network, _driver) = Network::start(sockets, secret, module.pps).map_err(ExitError::failed)?;
         let started = clock::timestamp();
-        let mut trace = network.trace(request).await.map_err(ExitError::failed)?;
-        if arguments.resolve {
+        let running = network.begin(request).map_err(ExitError::failed)?;
+        let (mut trace, interrupted) = progress::watch(running).await.map_err(ExitError::failed)?;
+        if arguments.resolve && !interrupted {
             trace.annotations.names = Names::default().resolve(&trace.addresses(), NAMES_PATIENCE).await;
         }
-        Ok::<_, ExitError>((started, trace))
+        Ok::<_, ExitError>((started, trace, interrupted))
     });
     // A lookup that the system's resolver does not let go of is no reason to stay.
     runtime.shutdown_background();
-    let (started, trace) = traced?;
+    let (started, trace, interrupted) = traced?;
 
     let host = arguments.host.to_string();
     let report = Report { host: &host, started, trace: &trace };
     let text = match arguments.format {
-        Format::Table => render::table(&report, arguments.dedup),
+        Format::Table => render::table(&report, table_options(arguments)),
+        Format::Wide => render::wide(&report, table_options(arguments)),
         Format::Json => render::json(&report),
+        Format::Dot => render::dot(&report),
+        Format::Mermaid => render::mermaid(&report),
+        Format::Svg => render::svg(&report),
+        Format::Html => render::html(&report),
+        Format::Vis => render::vis(&report),
     };
     match &arguments.output {
         Some(path) => std::fs::write(path, text)
             .map_err(|error| ExitError::Failed(format!("cannot write {}: {error}", path.display()))),
         None => print(&text),
     }?;
-    verdict(&trace)
+    verdict(&trace)?;
+    if interrupted { Err(ExitError::Outcome(INTERRUPTED)) } else { Ok(()) }
+}
+
+/// Tables are coloured and fitted in on a terminal only, unless NO_COLOR or CLICOLOR_FORCE say otherwise.
+fn table_options(arguments: &TraceArgs) -> TableOptions {
+    let stdout = std::io::stdout();
+    let to_file = arguments.output.is_some();
+    let width =
+        terminal_size::terminal_size_of(&stdout).filter(|_| !to_file).map(|(width, _)| width.0.into());
+    let colour = !to_file && anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+    TableOptions { dedup: arguments.dedup, width, colour }
 }
 
 /// A trace that could not be made is a failure, also where there is something to print.

@@ -1,396 +1,258 @@
-//! The table of a trace: a row a path, a column a hop.
+//! The ways of a trace in columns: a row a path (`table`), a column a path (`wide`), or one below the other where the terminal is
+//! narrow.
+//!
+//! What is known of a node stands where it is named first. Where a path meets the same node as the path before it there is a ditto
+//! mark, so that what differs stands out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::{self, Write},
-    net::IpAddr,
-    time::Duration,
+use std::{collections::BTreeSet, net::IpAddr};
+
+use anstyle::{AnsiColor, Style};
+
+use super::{
+    Report, TableOptions,
+    grid::{self, Cell, Word},
+    label,
+    rows::{Row, Rows},
+    verdict::{is_good, plural, verdict},
 };
-
-use super::Report;
 use crate::{
-    flow::FlowId,
     probe::Ttl,
-    route::{FlowHop, Route},
-    trace::{StopReason, Trace},
+    route::{Node, Route},
+    strategy::Strategy,
 };
 
-/// Blanks between columns.
-const GAP: &str = "  ";
+/// The same node as in the path before.
+const DITTO: &str = "\"";
 
-/// Flows that share a row.
-struct Row<'a> {
-    flows: Vec<FlowId>,
-    reached: Option<bool>,
-    hops: &'a [FlowHop],
-}
+const HEADING: Style = Style::new().bold();
+const MUTED: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const DOUBTFUL: Style = AnsiColor::Yellow.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default();
+/// Colours that tell the nodes of a hop apart.
+const NODES: [AnsiColor; 5] =
+    [AnsiColor::Cyan, AnsiColor::Yellow, AnsiColor::Magenta, AnsiColor::Green, AnsiColor::Blue];
 
-/// An address over its name and its round-trip time.
-#[derive(Clone, Default)]
-struct Cell {
-    address: String,
-    name: String,
-    rtt: String,
-}
-
-pub(super) fn text(report: &Report<'_>, dedup: bool) -> String {
-    let trace = report.trace;
-    let mut text = verdict(trace);
-    text.push('\n');
-    let rows = rows(&trace.route, dedup);
-    if rows.iter().any(|row| !row.hops.is_empty()) {
-        text.push('\n');
-        // Writing into a string cannot fail.
-        let _ = write_rows(&mut text, trace, &rows, dedup);
-    }
-    text
-}
-
-/// What was found and how sure it is, in one line that claims no more than the probes support.
-fn verdict(trace: &Trace) -> String {
-    let route = &trace.route;
-    let mut parts = Vec::new();
-    if route.paths.count == 0 {
-        parts.push("nothing answered".to_owned());
-    } else {
-        parts.push(plural(route.paths.count, "path"));
-        parts.push(match (route.paths.hops_min, route.paths.hops_max) {
-            (min, max) if min == max => plural(u128::from(max), "hop"),
-            (min, max) => format!("{min} to {max} hops"),
-        });
-    }
-    parts.push(completeness(trace));
-    let (reached, flows) = (route.flows_reached(), route.flows_followed());
-    if reached > 0 && reached < flows {
-        parts.push(format!("only {reached} of {} reached", plural(flows as u128, "flow")));
-    }
-    parts.push(plural(u128::from(trace.probes_sent), "probe"));
-    parts.push(format!("{:.2} s", trace.duration.as_secs_f64()));
-    parts.join(", ")
-}
-
-fn completeness(trace: &Trace) -> String {
-    let why = || {
-        let reason = trace.stop_reason.name().replace('_', " ");
-        match &trace.detail {
-            Some(detail) => format!("{reason}: {detail}"),
-            None => reason,
-        }
-    };
-    let route = &trace.route;
-    match (route.reached(), trace.stop_reason) {
-        (false, StopReason::Complete) => match &trace.detail {
-            Some(detail) => format!("destination not reached ({detail})"),
-            None => "destination not reached".to_owned(),
-        },
-        (false, _) => format!("destination not reached ({})", why()),
-        (true, StopReason::Complete) => match route.confidence {
-            Some(confidence) if confidence >= trace.confidence => {
-                format!("complete at {}", percent(trace.confidence))
-            }
-            confidence => format!(
-                "{} sure to be complete ({} asked for)",
-                percent(confidence.unwrap_or(0.0)),
-                percent(trace.confidence)
-            ),
-        },
-        (true, _) => format!("incomplete ({})", why()),
-    }
-}
-
-/// The flows in rows: the most travelled path first, those that did not arrive last. Flows that were not followed to their end
-/// are shown where they met a node or link that no row above them has.
-fn rows(route: &Route, dedup: bool) -> Vec<Row<'_>> {
-    let mut groups: BTreeMap<_, Vec<FlowId>> = BTreeMap::new();
-    for flow in &route.flows {
-        let path: Vec<_> = flow.hops.iter().map(|hop| (hop.ttl, hop.address)).collect();
-        let alone = if dedup { None } else { Some(flow.id) };
-        groups.entry((path, alone)).or_default().push(flow.id);
-    }
-    let by_flow: BTreeMap<_, _> = route.flows.iter().map(|flow| (flow.id, flow)).collect();
-    let mut rows: Vec<_> = groups
-        .into_values()
-        .filter_map(|flows| {
-            let flow = by_flow.get(flows.first()?)?;
-            Some(Row { flows, reached: flow.reached, hops: &flow.hops })
-        })
-        .collect();
-    let order = |reached| match reached {
-        Some(true) => 0,
-        Some(false) => 2,
-        None => 1,
-    };
-    rows.sort_by_key(|row| (order(row.reached), std::cmp::Reverse((row.hops.len(), row.flows.len()))));
-    let mut shown = BTreeSet::new();
-    rows.retain(|row| {
-        let news = steps(row.hops).into_iter().filter(|&step| shown.insert(step)).count();
-        news > 0 || row.reached.is_some() || !dedup
-    });
-    rows
-}
-
-/// The nodes and links that a flow shows.
-fn steps(hops: &[FlowHop]) -> BTreeSet<(Ttl, Option<IpAddr>, Option<IpAddr>)> {
-    let nodes = hops.iter().map(|hop| (hop.ttl, hop.address, None));
-    let pairs = hops.iter().zip(hops.iter().skip(1)).filter(|(from, to)| from.ttl.next() == to.ttl);
-    nodes.chain(pairs.map(|(from, to)| (from.ttl, from.address, to.address))).collect()
-}
-
-fn write_rows(out: &mut String, trace: &Trace, rows: &[Row<'_>], dedup: bool) -> fmt::Result {
-    let ttls = columns(rows);
-    let cells: Vec<Vec<Cell>> = rows.iter().map(|row| cells(row, &ttls, trace)).collect();
-    let widths: Vec<_> = ttls
-        .iter()
-        .enumerate()
-        .map(|(column, ttl)| {
-            let cells = cells.iter().filter_map(|row| row.get(column));
-            let widest = cells.map(|cell| cell.address.len().max(cell.name.len()).max(cell.rtt.len())).max();
-            widest.unwrap_or(0).max(ttl.to_string().len())
-        })
-        .collect();
-
-    let heading = if dedup { "flows" } else { "flow" };
-    write_line(out, heading, ttls.iter().map(Ttl::to_string), &widths, "")?;
-    for (row, cells) in rows.iter().zip(&cells) {
-        let first = match row.flows.as_slice() {
-            [flow] if !dedup => flow.to_string(),
-            flows => flows.len().to_string(),
-        };
-        let end = if row.reached == Some(false) { "not reached" } else { "" };
-        write_line(out, &first, cells.iter().map(|cell| cell.address.clone()), &widths, end)?;
-        if cells.iter().any(|cell| !cell.name.is_empty()) {
-            write_line(out, "", cells.iter().map(|cell| cell.name.clone()), &widths, "")?;
-        }
-        write_line(out, "", cells.iter().map(|cell| cell.rtt.clone()), &widths, "")?;
-    }
-    Ok(())
-}
-
-/// The hops at which any of the flows was asked, without a gap.
-fn columns(rows: &[Row<'_>]) -> Vec<Ttl> {
-    let asked = || rows.iter().flat_map(|row| row.hops).map(|hop| hop.ttl);
-    match (asked().min(), asked().max()) {
-        (Some(first), Some(last)) => first.to(last).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn cells(row: &Row<'_>, ttls: &[Ttl], trace: &Trace) -> Vec<Cell> {
-    let by_ttl: BTreeMap<_, _> = row.hops.iter().map(|hop| (hop.ttl, hop.address)).collect();
-    ttls.iter()
-        .map(|ttl| match by_ttl.get(ttl) {
-            None => Cell::default(),
-            Some(None) => Cell { address: "*".to_owned(), ..Cell::default() },
-            Some(Some(address)) => {
-                let mut nodes = trace.route.hop(*ttl).into_iter().flat_map(|hop| &hop.nodes);
-                let node = nodes.find(|node| node.address == Some(*address));
-                let rtt = node.and_then(|node| node.rtt);
-                Cell {
-                    address: address.to_string(),
-                    name: trace.annotations.hostname(*address).unwrap_or_default().to_owned(),
-                    rtt: rtt.map(|rtt| milliseconds(rtt.median)).unwrap_or_default(),
+/// A row a path.
+pub(super) fn table(report: &Report<'_>, options: TableOptions) -> String {
+    show(report, options, |table, out| {
+        let mut rows = table.matrix(&table.rows.rows);
+        let columns = || transposed(&rows);
+        match options.width {
+            Some(width) if grid::width(&rows) > width => {
+                let columns = columns();
+                match grid::width(&columns) <= width {
+                    true => grid::write(out, &columns, options.colour),
+                    false => table.write_list(out, width),
                 }
             }
-        })
-        .collect()
+            _ => {
+                // Numbers end below each other.
+                for word in rows.iter_mut().filter_map(|row| row.first_mut()?.first_mut()) {
+                    word.text = format!("{:>5}", word.text);
+                }
+                grid::write(out, &rows, options.colour);
+            }
+        }
+    })
 }
 
-fn write_line(
-    out: &mut String,
-    first: &str,
-    words: impl Iterator<Item = String>,
-    widths: &[usize],
-    end: &str,
-) -> fmt::Result {
-    let mut line = format!("{first:>5}");
-    for (word, &width) in words.zip(widths) {
-        write!(line, "{GAP}{word:width$}")?;
+/// A column a path. Where they do not fit next to each other they go on below.
+pub(super) fn wide(report: &Report<'_>, options: TableOptions) -> String {
+    show(report, options, |table, out| {
+        let mut rest = table.rows.rows.as_slice();
+        while !rest.is_empty() {
+            let fits = |count: &usize| {
+                let columns = transposed(&table.matrix(rest.get(..*count).unwrap_or_default()));
+                options.width.is_none_or(|width| grid::width(&columns) <= width)
+            };
+            let count = (1..=rest.len()).take_while(fits).last().unwrap_or(1);
+            let (block, others) = rest.split_at(count);
+            grid::write(out, &transposed(&table.matrix(block)), options.colour);
+            if !others.is_empty() {
+                out.push('\n');
+            }
+            rest = others;
+        }
+    })
+}
+
+/// The verdict, the paths and what is not shown of them.
+fn show(report: &Report<'_>, options: TableOptions, write: impl FnOnce(&Table<'_>, &mut String)) -> String {
+    let trace = report.trace;
+    let route = &trace.route;
+    let mut out = String::new();
+    let style = if is_good(trace) { GOOD } else { DOUBTFUL };
+    Word::styled(verdict(trace), style).write(&mut out, options.colour);
+    out.push('\n');
+    if let Some(seen) = Some(u128::from(route.flow_paths)).filter(|seen| *seen < route.paths.count) {
+        out.push_str(&format!("flows were seen to take {seen} of the paths that the links allow\n"));
     }
-    write!(line, "{GAP}{end}")?;
-    writeln!(out, "{}", line.trim_end())
+    // Who chose the number of flows wants to see them; those of a discovery are many, and most are not followed to their end.
+    let dedup = options.dedup || trace.strategy != Strategy::Fixed;
+    let table = Table { route, rows: Rows::of(route, dedup), dedup, colour: options.colour };
+    if !table.rows.rows.is_empty() {
+        out.push('\n');
+        write(&table, &mut out);
+    }
+    if table.rows.hidden > 0 {
+        let noun = if dedup { "path" } else { "flow" };
+        let more = plural(table.rows.hidden as u128, &format!("more {noun}"));
+        out.push_str(&format!("\n{more} not shown; --format json has all flows\n"));
+    }
+    out
 }
 
-fn plural(count: u128, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+/// Nodes of which was told what is known.
+type Told = BTreeSet<(Ttl, IpAddr)>;
+
+struct Table<'a> {
+    route: &'a Route,
+    rows: Rows<'a>,
+    dedup: bool,
+    colour: bool,
 }
 
-/// Rounded down to a tenth, so that it never says more than is so.
-fn percent(share: f64) -> String {
-    // A share such as 0.29 is a little less in binary; that is no reason to show 28.9.
-    let tenths = (share * 1000.0 + 1e-9).floor() / 10.0;
-    format!("{tenths} %")
+impl Table<'_> {
+    /// A heading with the hops, then a row of cells a path.
+    fn matrix(&self, rows: &[Row<'_>]) -> Vec<Vec<Cell>> {
+        let first = vec![Word::styled(if self.dedup { "flows" } else { "flow" }, HEADING)];
+        let hops = self.rows.ttls.iter().map(|&ttl| self.heading(ttl));
+        let mut matrix = vec![std::iter::once(first).chain(hops).collect()];
+        let mut above = None;
+        let mut told = BTreeSet::new();
+        for row in rows {
+            let first = vec![Word::plain(self.flows(row))];
+            let hops = self.rows.ttls.iter().map(|&ttl| self.cell(row, above, ttl, &mut told));
+            let end = (row.reached == Some(false)).then(|| vec![Word::styled("not reached", BAD)]);
+            matrix.push(std::iter::once(first).chain(hops).chain(end).collect());
+            above = Some(row);
+        }
+        matrix
+    }
+
+    fn flows(&self, row: &Row<'_>) -> String {
+        match row.flows.as_slice() {
+            [flow] if !self.dedup => flow.to_string(),
+            flows => flows.len().to_string(),
+        }
+    }
+
+    fn heading(&self, ttl: Ttl) -> Cell {
+        let loss = self.route.hop(ttl).and_then(label::loss);
+        let ttl = Word::styled(ttl.to_string(), HEADING);
+        std::iter::once(ttl).chain(loss.map(|loss| Word::styled(loss, BAD))).collect()
+    }
+
+    fn cell(&self, row: &Row<'_>, above: Option<&Row<'_>>, ttl: Ttl, told: &mut Told) -> Cell {
+        let Some(address) = row.at(ttl) else {
+            return Vec::new();
+        };
+        match address {
+            // Two silent hops are not known to be the same.
+            Some(_) if above.is_some_and(|above| above.at(ttl) == Some(address)) => {
+                vec![Word::styled(DITTO, MUTED)]
+            }
+            _ => self.node(address, ttl, told),
+        }
+    }
+
+    /// A node, with all that is known of it unless that was told.
+    fn node(&self, address: Option<IpAddr>, ttl: Ttl, told: &mut Told) -> Cell {
+        let Some(known) = address else {
+            return vec![Word::styled(label::SILENT, MUTED)];
+        };
+        let addresses = self.rows.addresses(ttl);
+        let place = addresses.iter().position(|other| *other == address).unwrap_or(0);
+        let style = match NODES.get(place % NODES.len()) {
+            Some(colour) if addresses.len() > 1 => colour.on_default(),
+            _ => Style::new(),
+        };
+        let mut cell = vec![Word::styled(known.to_string(), style)];
+        let mut nodes = self.route.hop(ttl).into_iter().flat_map(|hop| &hop.nodes);
+        if let Some(node) = nodes.find(|node| node.address == address && told.insert((ttl, known))) {
+            cell.extend(notes(node).map(|note| Word::styled(note, MUTED)));
+        }
+        cell
+    }
+
+    /// One path below the other, a line a hop; hops that are as in the path above are summed up.
+    fn write_list(&self, out: &mut String, width: usize) {
+        let mut above = None;
+        let mut told = Told::new();
+        for (number, row) in self.rows.rows.iter().enumerate() {
+            let flows = match self.dedup {
+                true => plural(row.flows.len() as u128, "flow"),
+                false => format!("flow {}", self.flows(row)),
+            };
+            let end = if row.reached == Some(false) { ", not reached" } else { "" };
+            let heading = format!("path {}, {flows}{end}", number + 1);
+            Word::styled(heading, HEADING).write(out, self.colour);
+            out.push('\n');
+            self.write_path(out, row, above, width, &mut told);
+            above = Some(row);
+        }
+    }
+
+    fn write_path(
+        &self,
+        out: &mut String,
+        row: &Row<'_>,
+        above: Option<&Row<'_>>,
+        width: usize,
+        told: &mut Told,
+    ) {
+        let mut same: Option<(Ttl, Ttl)> = None;
+        let flush = |out: &mut String, same: &mut Option<(Ttl, Ttl)>| {
+            let Some((first, last)) = same.take() else { return };
+            let hops = if first == last { first.to_string() } else { format!("{first}-{last}") };
+            Word::styled(format!("{hops:>5}  as above"), MUTED).write(out, self.colour);
+            out.push('\n');
+        };
+        for hop in row.hops {
+            let is_same =
+                hop.address.is_some() && above.is_some_and(|above| above.at(hop.ttl) == Some(hop.address));
+            if is_same {
+                same = Some((same.map_or(hop.ttl, |(first, _)| first), hop.ttl));
+                continue;
+            }
+            flush(out, &mut same);
+            let mut words = self.node(hop.address, hop.ttl, told);
+            let mut notes = words.split_off(1);
+            let loss = self.route.hop(hop.ttl).and_then(label::loss);
+            notes.extend(loss.map(|loss| Word::styled(loss, BAD)));
+            out.push_str(&format!("{:>5}  ", hop.ttl.get()));
+            let mut used = 7;
+            for word in words {
+                word.write(out, self.colour);
+                used += word.width();
+            }
+            for note in notes {
+                // What does not fit behind the address stands below it.
+                let (before, left) =
+                    if used + 2 + note.width() > width { ("\n       ", 7) } else { ("  ", used + 2) };
+                out.push_str(before);
+                note.write(out, self.colour);
+                used = left + note.width();
+            }
+            out.push('\n');
+        }
+        flush(out, &mut same);
+    }
 }
 
-/// Three significant digits, but no decimals from 100 ms on.
-pub(crate) fn milliseconds(duration: Duration) -> String {
-    let millis = duration.as_secs_f64() * 1000.0;
-    let decimals = match millis {
-        millis if millis < 1.0 => 3,
-        millis if millis < 10.0 => 2,
-        millis if millis < 100.0 => 1,
-        _ => 0,
-    };
-    format!("{millis:.decimals$} ms")
+/// What stands below the address of a node: its round-trip time, labels and peculiarities.
+fn notes(node: &Node) -> impl Iterator<Item = String> {
+    let rtt = node.rtt.map(|rtt| label::milliseconds(rtt.median));
+    rtt.into_iter().chain(label::mpls(&node.mpls)).chain(label::peculiarities(node).map(str::to_owned))
+}
+
+/// Columns as rows.
+fn transposed(rows: &[Vec<Cell>]) -> Vec<Vec<Cell>> {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let column = |column| rows.iter().map(|row| row.get(column).cloned().unwrap_or_default()).collect();
+    (0..count).map(column).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::render::sample;
-
-    fn shown(trace: &Trace, dedup: bool) -> String {
-        let report = Report { host: "www.example.net", started: sample::STARTED, trace };
-        text(&report, dedup)
-    }
-
-    /// Flows enough for a verdict on the route.
-    fn certain() -> String {
-        let line = |id| format!("{id} 192.0.2.1@1000 203.0.113.9@9000!\n");
-        (33_460..33_468).map(line).collect()
-    }
-
-    #[test]
-    fn names_stand_below_their_addresses() {
-        let expected = "\
-flows  1               2             3              4
-    2  192.0.2.1       198.51.100.2  198.51.100.20  203.0.113.9
-       r1.example.net                               www.example.net
-       1.20 ms         2.50 ms       4.00 ms        9.00 ms
-    1  192.0.2.1       198.51.100.1  *              203.0.113.9
-       r1.example.net                               www.example.net
-       1.20 ms         2.00 ms                      9.00 ms
-";
-        let text = shown(&sample::annotated(), true);
-        assert_eq!(text.split_once("\n\n").map(|(_, rows)| rows), Some(expected));
-    }
-
-    #[test]
-    fn a_row_a_path() {
-        let expected = "\
-2 paths, 4 hops, 0 % sure to be complete (95 % asked for), 12 probes, 0.31 s
-
-flows  1          2             3              4
-    2  192.0.2.1  198.51.100.2  198.51.100.20  203.0.113.9
-       1.20 ms    2.50 ms       4.00 ms        9.00 ms
-    1  192.0.2.1  198.51.100.1  *              203.0.113.9
-       1.20 ms    2.00 ms                      9.00 ms
-";
-        assert_eq!(shown(&sample::diamond(), true), expected);
-    }
-
-    #[test]
-    fn a_row_a_flow() {
-        let rows: Vec<_> = shown(&sample::diamond(), false)
-            .lines()
-            .skip(2)
-            .step_by(2)
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
-        let expected = [
-            "flow 1 2 3 4",
-            "1.20 ms 2.00 ms 9.00 ms",
-            "1.20 ms 2.50 ms 4.00 ms 9.00 ms",
-            "1.20 ms 2.50 ms 4.00 ms 9.00 ms",
-        ];
-        assert_eq!(rows, expected);
-        let flows: Vec<_> = shown(&sample::diamond(), false)
-            .lines()
-            .skip(3)
-            .step_by(2)
-            .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
-            .collect();
-        assert_eq!(flows, ["33460", "33471", "33482"]);
-    }
-
-    #[test]
-    fn paths_of_unequal_length_keep_their_columns() {
-        let trace = sample::trace(&sample::evidence(
-            "1  .  2001:db8::1@90      2001:db8:9::9@2000000!
-             2  .  2001:db8::1@100     2001:db8:1:2:3:4:5:6@45600   2001:db8:9::9@123456!
-             3  .  2001:db8::1@110     *                            *",
-        ));
-        let expected = "\
-flows  2            3                     4
-    1  2001:db8::1  2001:db8:1:2:3:4:5:6  2001:db8:9::9
-       0.100 ms     45.6 ms               123 ms
-    1  2001:db8::1  2001:db8:9::9
-       0.100 ms     2000 ms
-    1  2001:db8::1  *                     *              not reached
-       0.100 ms
-";
-        let shown = shown(&trace, true);
-        let (verdict, rows) = shown.split_once("\n\n").expect("a verdict");
-        assert_eq!(rows, expected);
-        assert!(
-            verdict.starts_with("2 paths, 3 to 4 hops, ")
-                && verdict.contains(", only 2 of 3 flows reached, "),
-            "{verdict}"
-        );
-    }
-
-    #[test]
-    fn the_verdict_claims_no_more_than_is_known() {
-        let cases = [
-            (certain(), StopReason::Complete, None, "1 path, 2 hops, complete at 95 %, 16 probes, 0.31 s"),
-            (
-                certain(),
-                StopReason::ProbeLimit,
-                Some("max_probes 16 were sent"),
-                "1 path, 2 hops, incomplete (probe limit: max_probes 16 were sent), 16 probes, 0.31 s",
-            ),
-            (
-                certain(),
-                StopReason::TimeLimit,
-                None,
-                "1 path, 2 hops, incomplete (time limit), 16 probes, 0.31 s",
-            ),
-            (
-                "1 192.0.2.1@1000 * *".to_owned(),
-                StopReason::GapLimit,
-                Some("silent behind hop 1"),
-                "1 path, 1 hop, destination not reached (gap limit: silent behind hop 1), 3 probes, 0.31 s",
-            ),
-            (
-                "1 192.0.2.1@1000".to_owned(),
-                StopReason::Complete,
-                None,
-                "1 path, 1 hop, destination not reached, 1 probe, 0.31 s",
-            ),
-            (
-                "1 * *".to_owned(),
-                StopReason::GapLimit,
-                None,
-                "nothing answered, destination not reached (gap limit), 2 probes, 0.31 s",
-            ),
-            (
-                String::new(),
-                StopReason::SendFailed,
-                Some("Network is unreachable"),
-                "nothing answered, destination not reached (send failed: Network is unreachable), 0 probes, 0.31 s",
-            ),
-        ];
-        for (picture, stop_reason, detail, expected) in cases {
-            let trace = Trace {
-                stop_reason,
-                detail: detail.map(str::to_owned),
-                ..sample::trace(&sample::evidence(&picture))
-            };
-            assert_eq!(verdict(&trace), expected);
-        }
-    }
-
-    #[test]
-    fn shares_are_never_rounded_up() {
-        for (share, expected) in [
-            (0.95, "95 %"),
-            (0.949_99, "94.9 %"),
-            (0.999, "99.9 %"),
-            (0.999_9, "99.9 %"),
-            (0.29, "29 %"),
-            (1.0, "100 %"),
-            (0.0, "0 %"),
-        ] {
-            assert_eq!(percent(share), expected);
-        }
-    }
-}
+mod tests;

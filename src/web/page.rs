@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    render::milliseconds,
+    render::{Text, milliseconds},
     route::RttSummary,
     store::{Snapshot, Store},
 };
@@ -126,25 +126,6 @@ impl fmt::Display for State<'_> {
             Ok(_) if self.0.is_up() => f.write_str(r#"<td class="up">up</td>"#),
             Ok(_) => f.write_str(r#"<td class="down">not reached</td>"#),
         }
-    }
-}
-
-/// Text in an element or in a quoted attribute.
-struct Text<'a>(&'a str);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for letter in self.0.chars() {
-            match letter {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ mod weights;
 use jiff::Timestamp;
 use traceflow_exporter::{
     flow::Protocol,
-    render::{self, Report},
+    render::{self, Report, TableOptions},
     strategy::Strategy,
 };
 
@@ -201,7 +201,7 @@ fn look() {
     let campaign = if limit > 0 { campaign.with_limits(limit) } else { campaign };
     let (trace, _) = campaign.one(variable("SEED", 0));
     let report = Report { host: "d", started: Timestamp::UNIX_EPOCH, trace: &trace };
-    println!("{}", render::table(&report, true));
+    println!("{}", render::table(&report, TableOptions { dedup: true, ..TableOptions::default() }));
     for hop in &trace.route.hops {
         println!("TTL {}: {} sent, {} answered", hop.ttl, hop.probes_sent, hop.replies_received);
         for node in &hop.nodes {

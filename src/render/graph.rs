@@ -1,0 +1,88 @@
+//! A route as one graph with the source as its first node: what all pictures draw.
+
+use super::{Report, label};
+use crate::route::Node;
+
+/// A node of the picture.
+#[derive(Debug)]
+pub(super) struct Vertex<'a> {
+    /// The hop; for the source the one before the first asked.
+    pub(super) ttl: u8,
+    /// The node of the route; `None` for the source.
+    pub(super) node: Option<&'a Node>,
+    /// What it is called: an address, or a star.
+    pub(super) name: String,
+}
+
+/// Two vertices at consecutive hops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Edge {
+    /// Index of the nearer vertex.
+    pub(super) from: usize,
+    /// Index of the farther vertex.
+    pub(super) to: usize,
+    /// Flows seen on it.
+    pub(super) flows: u32,
+    /// Whether it lies in a per-packet zone.
+    pub(super) per_packet: bool,
+    /// Whether there are hops between its ends that were not asked.
+    pub(super) skips: bool,
+}
+
+/// Vertices by hop, nearest first, and the edges between them.
+#[derive(Debug)]
+pub(super) struct Graph<'a> {
+    pub(super) vertices: Vec<Vertex<'a>>,
+    pub(super) edges: Vec<Edge>,
+}
+
+impl<'a> Graph<'a> {
+    pub(super) fn of(report: &Report<'a>) -> Self {
+        let trace = report.trace;
+        let hops = &trace.route.hops;
+        let first = hops.first().map_or(1, |hop| hop.ttl.get());
+        let source = Vertex { ttl: first.saturating_sub(1), node: None, name: trace.source.to_string() };
+        let mut graph = Self { vertices: vec![source], edges: Vec::new() };
+        let mut starts = Vec::new();
+        for hop in hops {
+            starts.push(graph.vertices.len());
+            graph.vertices.extend(hop.nodes.iter().map(|node| Vertex {
+                ttl: hop.ttl.get(),
+                node: Some(node),
+                name: label::address(node),
+            }));
+        }
+        for (place, node) in hops.first().into_iter().flat_map(|hop| hop.nodes.iter().enumerate()) {
+            let to = place + 1;
+            graph.edges.push(Edge { from: 0, to, flows: node.flows, per_packet: false, skips: first > 1 });
+        }
+        for link in &trace.route.links {
+            let hop = usize::from(link.ttl.get().saturating_sub(first));
+            let (Some(from), Some(to)) = (starts.get(hop), starts.get(hop + 1)) else { continue };
+            let (from, to) = (from + link.from, to + link.to);
+            graph.edges.push(Edge { from, to, flows: link.flows, per_packet: link.per_packet, skips: false });
+        }
+        graph
+    }
+}
+
+impl Vertex<'_> {
+    /// What is known of the node, most important first; the address or name is not part of it.
+    pub(super) fn details(&self) -> Vec<String> {
+        let Some(node) = self.node else {
+            return vec!["source".to_owned()];
+        };
+        let mut details = Vec::new();
+        if node.address.is_none() {
+            details.push("never answered".to_owned());
+        }
+        if let Some(rtt) = node.rtt {
+            let [min, median, max] = [rtt.min, rtt.median, rtt.max].map(label::milliseconds);
+            details.push(format!("RTT {median} ({min} to {max})"));
+        }
+        details.extend(node.destination.then(|| "destination".to_owned()));
+        details.extend(label::mpls(&node.mpls));
+        details.extend(label::peculiarities(node).map(str::to_owned));
+        details
+    }
+}

@@ -1,0 +1,124 @@
+//! Words that several formats have in common, and text made safe for where it goes.
+
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
+
+use crate::{
+    probe::MplsLabel,
+    route::{Balancing, Hop, Node},
+};
+
+/// What stands for a silent node.
+pub(super) const SILENT: &str = "*";
+
+/// The address of a node, or a star.
+pub(super) fn address(node: &Node) -> String {
+    node.address.map_or_else(|| SILENT.to_owned(), |address| address.to_string())
+}
+
+/// A label stack, outermost first.
+pub(super) fn mpls(labels: &[MplsLabel]) -> Option<String> {
+    let labels: Vec<_> = labels.iter().map(|entry| entry.label.to_string()).collect();
+    (!labels.is_empty()).then(|| format!("MPLS {}", labels.join("/")))
+}
+
+/// What is peculiar about a node, in a few words each.
+pub(super) fn peculiarities(node: &Node) -> impl Iterator<Item = &'static str> {
+    let words = [
+        (node.balancing == Balancing::PerPacket, "balances per packet"),
+        (node.rate_limited, "limits its answers"),
+        (node.nat, "behind a NAT"),
+    ];
+    words.into_iter().filter_map(|(is_so, word)| is_so.then_some(word))
+}
+
+/// The share of probes to a hop that was not answered, in whole percent; `None` where all were. Where a node limits its answers,
+/// what is missing is no loss.
+pub(super) fn loss(hop: &Hop) -> Option<String> {
+    let lost = hop.probes_sent.checked_sub(hop.replies_received).filter(|lost| *lost > 0)?;
+    if hop.nodes.iter().any(|node| node.rate_limited) {
+        return None;
+    }
+    let percent = f64::from(lost) * 100.0 / f64::from(hop.probes_sent);
+    Some(if percent < 1.0 { "loss <1 %".to_owned() } else { format!("loss {percent:.0} %") })
+}
+
+/// Three significant digits, but no decimals from 100 ms on.
+pub(crate) fn milliseconds(duration: Duration) -> String {
+    let millis = duration.as_secs_f64() * 1000.0;
+    let decimals = match millis {
+        millis if millis < 1.0 => 3,
+        millis if millis < 10.0 => 2,
+        millis if millis < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{millis:.decimals$} ms")
+}
+
+/// Text in an element or in a quoted attribute of HTML or XML. XML has no place for control characters, so they are replaced.
+pub(crate) struct Text<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for letter in self.0.chars() {
+            match letter {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                '\n' => f.write_char('\n')?,
+                '\u{fffe}' | '\u{ffff}' => f.write_char(char::REPLACEMENT_CHARACTER)?,
+                control if control.is_control() => f.write_char(char::REPLACEMENT_CHARACTER)?,
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Text for a terminal: what would move its cursor or change its colours is replaced.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample;
+
+    #[test]
+    fn times_have_three_digits() {
+        let cases = [(90, "0.090 ms"), (1200, "1.20 ms"), (45_600, "45.6 ms"), (2_000_000, "2000 ms")];
+        for (micros, expected) in cases {
+            assert_eq!(milliseconds(Duration::from_micros(micros)), expected);
+        }
+    }
+
+    #[test]
+    fn hostile_text_is_harmless() {
+        let hostile = "</title><script>\"'&\u{1b}[31m\u{0}\u{ffff}";
+        let escaped = Text(hostile).to_string();
+        assert_eq!(escaped, "&lt;/title&gt;&lt;script&gt;&quot;&#39;&amp;\u{fffd}[31m\u{fffd}\u{fffd}");
+        assert_eq!(printable("a\u{1b}[2Jb\r\n"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn loss_is_told_where_probes_stayed_unanswered() {
+        let hop = |sent, received, limited| {
+            let trace = sample::diamond();
+            let mut hop = trace.route.hops[1].clone();
+            hop.nodes[0].rate_limited = limited;
+            loss(&Hop { probes_sent: sent, replies_received: received, ..hop })
+        };
+        assert_eq!(hop(10, 10, false), None);
+        assert_eq!(hop(10, 11, false), None, "a duplicate is no gain");
+        assert_eq!(hop(8, 7, false).as_deref(), Some("loss 12 %"));
+        assert_eq!(hop(1000, 999, false).as_deref(), Some("loss <1 %"));
+        assert_eq!(hop(8, 7, true), None);
+    }
+}

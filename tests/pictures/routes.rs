@@ -1,0 +1,89 @@
+//! Routes that never change: a number of flows of strategy `fixed` through simulated networks, with fixed seeds. What a discovery
+//! would ask changes with every improvement of it.
+
+use std::{fs, path::Path};
+
+use traceflow_exporter::{
+    config::Module,
+    flow::{Family, Protocol},
+    request,
+    route::Balancing,
+    simulation::{Bench, Network, Topology},
+    strategy::Strategy,
+    trace::Trace,
+};
+
+/// A route and the formats in which it is kept.
+pub(crate) struct Route {
+    pub(crate) name: &'static str,
+    /// The topology: the name of a file in tests/topologies, or its text.
+    topology: &'static str,
+    family: Family,
+    flows: u16,
+    pub(crate) formats: &'static [&'static str],
+}
+
+const ALL: &[&str] = &[
+    "table.txt",
+    "table80.txt",
+    "colour.txt",
+    "wide.txt",
+    "wide80.txt",
+    "dot",
+    "mmd",
+    "vis.json",
+    "svg",
+    "html",
+];
+const SHAPES: &[&str] = &["table.txt", "table80.txt", "dot", "svg"];
+/// One picture of the widest route is enough.
+const WIDEST: &[&str] = &["table.txt", "table80.txt", "wide80.txt", "svg"];
+
+/// The shape of the example with which the traceflow of 2017 is presented: a detour of one hop.
+const DETOUR: &str = "s -> r1\nr1 -> a1 -> r2\nr1 -> b1 -> b2 -> r2\nr2 -> r3 -> d\n";
+/// Whatever is peculiar about nodes, but nothing that chance decides.
+const PECULIAR: &str = "s -> r1 -> n -> m -> p\np -> a1 b1 c1 -> q -> x -> d\n\
+    node n nat\nnode m mpls=16004,16005\nnode p balance=per-packet\nnode q rate=10 burst=6\nnode x silent\n";
+
+pub(crate) const ROUTES: [Route; 12] = [
+    Route { name: "line", topology: "line", family: Family::V4, flows: 16, formats: SHAPES },
+    Route { name: "detour", topology: DETOUR, family: Family::V4, flows: 32, formats: ALL },
+    Route { name: "diamond4", topology: "diamond4", family: Family::V4, flows: 48, formats: SHAPES },
+    Route { name: "diamond4-v6", topology: "diamond4", family: Family::V6, flows: 48, formats: SHAPES },
+    Route {
+        name: "three-diamonds",
+        topology: "three-diamonds",
+        family: Family::V4,
+        flows: 96,
+        formats: SHAPES,
+    },
+    Route { name: "mesh4x4", topology: "mesh4x4", family: Family::V4, flows: 128, formats: SHAPES },
+    Route { name: "unequal", topology: "unequal", family: Family::V6, flows: 48, formats: SHAPES },
+    Route { name: "silent", topology: "silent-hops", family: Family::V4, flows: 64, formats: SHAPES },
+    Route { name: "swallow", topology: "swallow", family: Family::V4, flows: 48, formats: SHAPES },
+    Route { name: "peculiar", topology: PECULIAR, family: Family::V4, flows: 24, formats: ALL },
+    Route { name: "cascade", topology: "cascade2x3x4", family: Family::V4, flows: 256, formats: SHAPES },
+    Route { name: "mesh70", topology: "mesh70", family: Family::V4, flows: 1500, formats: WIDEST },
+];
+
+/// The trace of a route.
+pub(crate) fn trace(name: &str) -> Trace {
+    let route = ROUTES.iter().find(|route| route.name == name).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/topologies")
+        .join(format!("{}.topo", route.topology));
+    let text = fs::read_to_string(path).unwrap_or_else(|_| route.topology.to_owned());
+    let topology: Topology = text.parse().unwrap();
+    let module = Module { strategy: Strategy::Fixed, flows: route.flows, ..Module::default() };
+    let mut bench = Bench::new(Network::new(&topology, route.family, 7), 1, 1_000_000, 7);
+    let mut trace = bench.trace(Protocol::Udp, request::settings(&module, 7, None)).unwrap();
+    if name == "peculiar" {
+        // A fixed number of flows asks nothing twice, and does not find this out.
+        let balancer = &mut trace.route.hops[3].nodes[0];
+        balancer.balancing = Balancing::PerPacket;
+        for link in trace.route.links.iter_mut().filter(|link| [4, 5].contains(&link.ttl.get())) {
+            link.per_packet = true;
+        }
+    }
+    trace
+}
