@@ -4,13 +4,26 @@ CARGO ?= cargo
 PROGRAM := target/release/traceflow_exporter
 export TRACEFLOW_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: run build test tools check unit lab accuracy look goldens pictures schema fuzz bench clean
+.PHONY: run build install test tools check unit lab accuracy look goldens pictures schema fuzz bench clean
 
 run: build
 	$(PROGRAM) --config.file=config.example.yaml
 
 build:
 	$(CARGO) build --release --locked
+
+# The program, completions for bash, zsh and fish, and manual pages. A package builder sets DESTDIR.
+PREFIX ?= /usr/local
+SHARE = $(DESTDIR)$(PREFIX)/share
+GENERATED := target/generated
+install:
+	test -x $(PROGRAM) || $(MAKE) build
+	rm -rf $(GENERATED) && mkdir -p $(GENERATED) && $(PROGRAM) generate $(GENERATED)
+	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/traceflow_exporter
+	install -D -m 644 $(GENERATED)/traceflow_exporter.bash $(SHARE)/bash-completion/completions/traceflow_exporter
+	install -D -m 644 $(GENERATED)/_traceflow_exporter $(SHARE)/zsh/site-functions/_traceflow_exporter
+	install -D -m 644 $(GENERATED)/traceflow_exporter.fish $(SHARE)/fish/vendor_completions.d/traceflow_exporter.fish
+	for page in $(GENERATED)/*.1; do install -D -m 644 $$page $(SHARE)/man/man1/$$(basename $$page) || exit 1; done
 
 # Everything that has to hold before a change lands: formatting, lints, all tests, also those on network namespaces
 # (as root; without root they say that they were skipped).

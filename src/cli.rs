@@ -2,7 +2,9 @@
 //!
 //! Knows options and their ranges. Its two subcommands are the places where the parts are put together.
 
+mod compare;
 mod demo;
+mod generate;
 mod log;
 mod progress;
 mod reload;
@@ -12,7 +14,7 @@ mod trace;
 
 use std::{ffi::OsString, fmt, io::Write as _, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::{config::ConfigError, privilege::User, web::ExternalUrl};
 
@@ -49,6 +51,11 @@ enum Command {
     Trace(Box<trace::TraceArgs>),
     /// Runs the exporter over a built-in simulated network: no privilege, no network.
     Demo(demo::DemoArgs),
+    /// Compares two saved traces: exit code 0 where the routes are the same, 3 where they differ.
+    Compare(compare::CompareArgs),
+    /// Writes the completions of shells and the manual pages.
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
 }
 
 /// Options of the exporter.
@@ -187,6 +194,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ExitErro
     match cli.command {
         Some(Command::Trace(arguments)) => trace::run(&arguments),
         Some(Command::Demo(arguments)) => demo::run(&arguments),
+        Some(Command::Compare(arguments)) => compare::run(&arguments),
+        Some(Command::Generate(arguments)) => generate::run(&arguments, Cli::command()),
         None => serve::run(&cli.serve),
     }
 }
@@ -203,8 +212,6 @@ fn print(text: &str) -> Result<(), ExitError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -225,6 +232,8 @@ mod tests {
             "traceflow_exporter trace --destination-port 53 --wait 1s --pps 100 --format json --output x.json h",
             "traceflow_exporter demo --web.listen-address=127.0.0.1:1 --log.level=warn",
             "traceflow_exporter trace --ttl 5 --srcport 40000 --dstport 53 --dedup h",
+            "traceflow_exporter compare a.json b.json",
+            "traceflow_exporter compare --format json a.json b.json",
         ];
         for line in cases {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
@@ -247,6 +256,7 @@ mod tests {
             "traceflow_exporter trace -4 -6 h",
             "traceflow_exporter trace --confidence 1.0 h",
             "traceflow_exporter trace --format pdf h",
+            "traceflow_exporter compare a.json",
         ];
         for line in cases {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");

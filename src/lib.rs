@@ -8,7 +8,7 @@
 //! the trace made. [`monitor`] takes in the outcome and yields a snapshot, which goes into the [`store`] once [`storage`] has
 //! what is to outlast the process. [`asn`] and [`names`] tell whom addresses belong to; what they say goes into the trace as
 //! [`annotations`]. The views read the store and nothing else: [`metrics`] as the Prometheus exposition,
-//! [`web`] as pages and JSON, [`render`] as what `trace HOST` prints. [`cli`] is where the parts are put together.
+//! [`web`] as pages and JSON, [`render`] as what `trace HOST` prints, which [`mod@compare`] reads again. [`cli`] is where the parts are put together.
 //!
 //! A trace is the work of a [`tracer`]: an engine without sockets or clock that is told the time and what was answered, and
 //! says what to send and when to come back. A policy in it, one for each [`strategy`], chooses which flow to ask at which
@@ -29,6 +29,7 @@ pub mod annotations;
 pub mod asn;
 pub mod change;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod counters;
 pub mod flow;

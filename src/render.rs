@@ -22,7 +22,8 @@ pub(crate) mod sample;
 pub use self::{json::Document, svg::svg_style};
 pub(crate) use self::{
     json::{seconds, timestamp},
-    label::{Text, milliseconds},
+    label::{Text, milliseconds, printable},
+    verdict::{percent, plural},
 };
 use crate::trace::Trace;
 

@@ -13,6 +13,7 @@
 
 mod asn;
 mod exporter;
+mod formats;
 mod lab;
 mod lab_tests;
 mod mmdb;

@@ -1,0 +1,122 @@
+//! What `trace` prints to people: formats, files, progress on a terminal, and what Ctrl-C leaves; and `compare`.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    process::{Output, Stdio},
+};
+
+use traceflow_exporter::flow::Family;
+
+use crate::{
+    lab::{self, Lab, Options, topology},
+    traces::PROGRAM,
+};
+
+fn run(lab: &Lab, arguments: &[&str]) -> Output {
+    lab.command("s", PROGRAM).args(arguments).output().unwrap()
+}
+
+#[test]
+fn every_format_is_printed_and_nothing_else() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("unequal"), Options::routers());
+    let destination = lab.destination(Family::V4).to_string();
+    let cases = [
+        ("table", "2 paths, "),
+        ("wide", "2 paths, "),
+        ("json", "{\n  \"version\": 1,"),
+        ("dot", "digraph route {"),
+        ("mermaid", "flowchart LR\n"),
+        ("svg", "<?xml "),
+        ("html", "<!DOCTYPE html>"),
+        ("vis", "{\n  \"nodes\": ["),
+    ];
+    for (format, beginning) in cases {
+        let output = run(&lab, &["trace", "--seed", "1", "--format", format, &destination]);
+        let (text, complaint) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
+        assert!(output.status.success() && complaint.is_empty(), "{format}: {complaint:?}");
+        assert!(text.starts_with(beginning) && text.contains(&destination), "{format}: {text}");
+        assert!(!text.contains('\u{1b}'), "{format}: no colours in a pipe");
+    }
+}
+
+/// Types Ctrl-C into a terminal as soon as the line of progress tells of the third hop.
+#[test]
+fn progress_is_shown_on_a_terminal_and_an_interrupt_prints_what_is_known() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("blackhole"), Options::routers());
+    let trace = format!("{PROGRAM} trace --strategy fixed --wait 60s {}", lab.destination(Family::V4));
+    let mut terminal = lab
+        .command("s", "script")
+        .args(["-qefc", &trace, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = Vec::new();
+    let mut screen = terminal.stdout.take().unwrap();
+    let mut is_interrupted = false;
+    loop {
+        let mut chunk = [0; 4096];
+        let count = screen.read(&mut chunk).unwrap();
+        if count == 0 {
+            break;
+        }
+        shown.extend_from_slice(&chunk[..count]);
+        if !is_interrupted && String::from_utf8_lossy(&shown).contains("3 nodes found up to hop 3") {
+            terminal.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+            is_interrupted = true;
+        }
+    }
+    let shown = String::from_utf8_lossy(&shown);
+    assert_eq!(terminal.wait().unwrap().code(), Some(130), "{shown}");
+    assert!(is_interrupted && shown.contains("destination not reached (interrupted)"), "{shown}");
+    let last = lab.address("r3", Family::V4).to_string();
+    let table = shown.rsplit("interrupted").next().unwrap();
+    assert!(table.contains(&last), "the table has what was found: {shown}");
+}
+
+#[test]
+fn a_maintenance_is_seen_by_comparing() {
+    if lab::skipped() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (before, again, after) = (path("before.json"), path("again.json"), path("after.json"));
+    let save = |topology: &str, path: &str| {
+        let lab = Lab::build(&topology.parse().unwrap(), Options::routers());
+        let destination = lab.destination(Family::V4).to_string();
+        let output = run(&lab, &["trace", "--seed", "1", "--format", "json", "--output", path, &destination]);
+        assert!(output.status.success() && output.stdout.is_empty());
+    };
+    save("s -> r1\nr1 -> a b -> x\nx -> d", &before);
+    save("s -> r1\nr1 -> a b -> x\nx -> d", &again);
+    // The second branch is taken out of service.
+    save("s -> r1\nr1 -> a -> x\nx -> d", &after);
+    let compare = |one: &str, other: &str| {
+        let output = std::process::Command::new(PROGRAM).args(["compare", one, other]).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, told, _) = compare(&before, &again);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("\nsame route; "), "{told}");
+    let (code, told, complaint) = compare(&before, &after);
+    assert_eq!((code, complaint.as_str()), (Some(3), ""), "{told}");
+    assert!(told.contains("\ndifferent: 1 node went") && told.contains("\nlink went     hop 1, "), "{told}");
+    fs::write(&again, "{}").unwrap();
+    let (code, told, complaint) = compare(&before, &again);
+    assert_eq!((code, told.as_str()), (Some(1), ""));
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    assert_eq!(compare(&before, "--no-such").0, Some(2));
+}
