@@ -19,11 +19,13 @@ pub(super) struct GenerateArgs {
 }
 
 /// Writes a file a shell, and a page for the program and each of its commands.
-pub(super) fn run(arguments: &GenerateArgs, mut command: Command) -> Result<(), ExitError> {
+pub(super) fn run(arguments: &GenerateArgs, command: Command) -> Result<(), ExitError> {
     let directory = &arguments.directory;
     let complain = |error: std::io::Error| {
         ExitError::Failed(format!("cannot write to {}: {error}", directory.display()))
     };
+    // `help` says what the pages say.
+    let mut command = command.disable_help_subcommand(true);
     let name = command.get_name().to_owned();
     for shell in SHELLS {
         clap_complete::generate_to(shell, &mut command, &name, directory).map_err(complain)?;
@@ -54,6 +56,8 @@ mod tests {
             let text = std::fs::read_to_string(directory.path().join(file)).unwrap();
             assert!(text.replace('\\', "").contains(word), "{file} does not know {word}");
         }
+        let files = std::fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(files, cases.len(), "pages of hidden commands");
         let missing = GenerateArgs { directory: directory.path().join("missing") };
         let told = run(&missing, super::super::Cli::command()).unwrap_err().to_string();
         assert!(told.starts_with("cannot write to ") && !told.contains('\n'), "{told}");

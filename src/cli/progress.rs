@@ -22,6 +22,8 @@ pub(super) async fn watch(mut running: Running) -> Result<(Trace, bool), Stopped
     }
     let mut interrupt = pin!(tokio::signal::ctrl_c());
     let mut beat = tokio::time::interval(BEAT);
+    // Most traces are over before there is anything to show.
+    beat.reset();
     let (mut waits, mut interrupted) = (true, false);
     loop {
         tokio::select! {
