@@ -1,7 +1,7 @@
 //! Routes that never change: a number of flows of strategy `fixed` through simulated networks, with fixed seeds. What a discovery
 //! would ask changes with every improvement of it.
 
-use std::{fs, path::Path};
+use std::{fs, net::IpAddr, path::Path};
 
 use traceflow_exporter::{
     config::Module,
@@ -45,7 +45,7 @@ const DETOUR: &str = "s -> r1\nr1 -> a1 -> r2\nr1 -> b1 -> b2 -> r2\nr2 -> r3 ->
 const PECULIAR: &str = "s -> r1 -> n -> m -> p\np -> a1 b1 c1 -> q -> x -> d\n\
     node n nat\nnode m mpls=16004,16005\nnode p balance=per-packet\nnode q rate=10 burst=6\nnode x silent\n";
 
-pub(crate) const ROUTES: [Route; 12] = [
+pub(crate) const ROUTES: [Route; 13] = [
     Route { name: "line", topology: "line", family: Family::V4, flows: 16, formats: SHAPES },
     Route { name: "detour", topology: DETOUR, family: Family::V4, flows: 32, formats: ALL },
     Route { name: "diamond4", topology: "diamond4", family: Family::V4, flows: 48, formats: SHAPES },
@@ -59,6 +59,7 @@ pub(crate) const ROUTES: [Route; 12] = [
     },
     Route { name: "mesh4x4", topology: "mesh4x4", family: Family::V4, flows: 128, formats: SHAPES },
     Route { name: "unequal", topology: "unequal", family: Family::V6, flows: 48, formats: SHAPES },
+    Route { name: "long", topology: "unequal", family: Family::V6, flows: 48, formats: ALL },
     Route { name: "silent", topology: "silent-hops", family: Family::V4, flows: 64, formats: SHAPES },
     Route { name: "swallow", topology: "swallow", family: Family::V4, flows: 48, formats: SHAPES },
     Route { name: "peculiar", topology: PECULIAR, family: Family::V4, flows: 24, formats: ALL },
@@ -85,5 +86,29 @@ pub(crate) fn trace(name: &str) -> Trace {
             link.per_packet = true;
         }
     }
+    if name == "long" {
+        lengthen(&mut trace);
+    }
     trace
+}
+
+/// Gives all nodes addresses as long as can be.
+fn lengthen(trace: &mut Trace) {
+    let long = |address: &mut IpAddr| {
+        if let IpAddr::V6(short) = *address {
+            let mut segments = [0x2001, 0xdb8, 0x1111, 0x2222, 0x3333, 0x4444, 0x5555, 0x6660];
+            segments[7] += short.segments()[7];
+            *address = segments.into();
+        }
+    };
+    long(&mut trace.destination);
+    long(&mut trace.source);
+    let route = &mut trace.route;
+    let nodes = route.hops.iter_mut().flat_map(|hop| &mut hop.nodes).filter_map(|node| node.address.as_mut());
+    nodes.for_each(long);
+    let hops = route.flows.iter_mut().flat_map(|flow| &mut flow.hops).filter_map(|hop| hop.address.as_mut());
+    hops.for_each(long);
+    let ends =
+        route.diamonds.iter_mut().flat_map(|diamond| [&mut diamond.divergence, &mut diamond.convergence]);
+    ends.filter_map(Option::as_mut).for_each(long);
 }
