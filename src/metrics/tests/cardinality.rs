@@ -138,7 +138,7 @@ fn every_public_metric_has_its_labels() {
         engine: &Counters::default(),
         process: Some(&Process::this()),
         limits: Limits::default(),
-        reload: Some(Reload { successful: true, last_success: sample::STARTED }),
+        reload: Some(Reload { successful: true, last_success: sample::STARTED, target_files_failing: 0 }),
     });
     let kinds: BTreeMap<_, _> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
