@@ -27,7 +27,7 @@ use self::{
     discovery::{Discovery, Style},
     ending::Ending,
     fixed::Fixed,
-    lanes::{Lanes, Turn},
+    lanes::{CONTROLS, Lanes, Turn},
     policy::{Plan, Policy},
     queries::{Expired, Patience, Queries, Query, QueryId},
     watch::Watch,
@@ -142,6 +142,8 @@ pub struct Tracer {
     evidence: Evidence,
     queries: Queries,
     lanes: Lanes,
+    /// Controls drawn so far: each asks another flow.
+    controls: usize,
     pacer: Pacer,
     started: Time,
     now: Time,
@@ -182,6 +184,7 @@ impl Tracer {
             evidence,
             queries: Queries::default(),
             lanes: Lanes::default(),
+            controls: 0,
             started: now,
             now,
             slowest: None,
@@ -360,7 +363,7 @@ impl Tracer {
         if let Some((ttl, turn)) = self.lanes.turn(self.queries.lanes().into_iter(), now, retry) {
             match turn {
                 Turn::Question => self.queries.release(ttl),
-                Turn::Control(number) => self.ask_controls(ttl, number, 1),
+                Turn::Control => self.ask_control(ttl),
             }
         }
         loop {
@@ -373,15 +376,13 @@ impl Tracer {
         }
     }
 
-    /// Asks this many flows again of those that were answered at a hop, after so many others: each control asks another one.
-    fn ask_controls(&mut self, ttl: Ttl, after: usize, count: usize) {
-        let flows = self.evidence.witnesses(ttl, usize::MAX);
-        if flows.is_empty() {
-            return;
-        }
-        for &flow in flows.iter().cycle().skip(after % flows.len()).take(count) {
+    /// Asks again what was answered at a hop.
+    fn ask_control(&mut self, ttl: Ttl) {
+        let flows = self.evidence.witnesses(ttl, self.controls + 1);
+        if let Some(&flow) = flows.last() {
             self.queries.repeat(flow, ttl);
         }
+        self.controls += 1;
     }
 
     /// Finds out whether a hop limits its answers, unless that is known or being found out. Returns whether it is being found out.
@@ -391,12 +392,12 @@ impl Tracer {
         if self.lanes.is_held(ttl) || self.lanes.is_clear(ttl, now - retry) {
             return self.lanes.is_held(ttl);
         }
-        if self.evidence.witnesses(ttl, 1).is_empty() {
-            return false;
+        let flows = self.evidence.witnesses(ttl, CONTROLS);
+        self.lanes.test(ttl, flows.len(), now);
+        for &flow in &flows {
+            self.queries.repeat(flow, ttl);
         }
-        self.lanes.test(ttl, now);
-        self.ask_controls(ttl, 0, 1);
-        true
+        !flows.is_empty()
     }
 
     /// Notes which nodes of a hop limit their answers, as far as the answers missing show.
@@ -422,8 +423,7 @@ impl Tracer {
         if query.is_control() {
             self.queries.settle(id);
             self.evidence.missed(flow, ttl);
-            let more = self.lanes.control(ttl, false, now);
-            self.ask_controls(ttl, 1, more);
+            self.lanes.control(ttl, false, now);
             self.note_limits(ttl, now);
             return;
         }

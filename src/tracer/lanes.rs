@@ -13,8 +13,8 @@ use crate::{flow::FlowId, probe::Ttl, time::Time};
 
 /// Questions at one hop that are late together, from which on a limit is suspected before their attempts are used up.
 const SUSPICIOUS: usize = 3;
-/// Controls of one test: the first alone, the others where it is not answered. What was lost in one burst with it is behind them then.
-const CONTROLS: usize = 3;
+/// Controls of one test.
+pub(super) const CONTROLS: usize = 3;
 /// Packets without an answer from which on every second one in a lane is a control: is the rest asked in vain?
 const SILENCE: f64 = 3.0;
 /// Packets a second of a lane, at least and at most.
@@ -56,8 +56,8 @@ enum Hop {
 #[derive(Clone, Debug, Default)]
 struct Test {
     started: Time,
-    asked: usize,
     pending: usize,
+    answered: usize,
     /// Answers of all kinds meanwhile.
     answers: u32,
 }
@@ -68,8 +68,6 @@ struct Lane {
     rate: f64,
     next: Time,
     turns: u32,
-    /// Controls asked.
-    controls: usize,
     /// When a question was answered last.
     heard: Time,
     /// Since when the pace is what it is, and what came of it.
@@ -88,8 +86,8 @@ struct Lane {
 pub(super) enum Turn {
     /// The question that waits longest.
     Question,
-    /// A control, with its number in this lane.
-    Control(usize),
+    /// A control.
+    Control,
 }
 
 impl Lanes {
@@ -115,9 +113,11 @@ impl Lanes {
         late.len() >= SUSPICIOUS
     }
 
-    /// Begins a test with one control at a hop that is not held.
-    pub(super) fn test(&mut self, ttl: Ttl, now: Time) {
-        self.hops.insert(ttl, Hop::Testing(Test { started: now, asked: 1, pending: 1, ..Test::default() }));
+    /// Begins a test with this many controls at a hop that is not held.
+    pub(super) fn test(&mut self, ttl: Ttl, controls: usize, now: Time) {
+        if controls > 0 {
+            self.hops.insert(ttl, Hop::Testing(Test { started: now, pending: controls, ..Test::default() }));
+        }
     }
 
     /// Ends a test whose controls came to nothing: their flows ended nearer.
@@ -137,23 +137,19 @@ impl Lanes {
         }
     }
 
-    /// Takes in what became of a control. Returns how many more are to be asked now.
-    pub(super) fn control(&mut self, ttl: Ttl, answered: bool, now: Time) -> usize {
+    /// Takes in what became of a control.
+    pub(super) fn control(&mut self, ttl: Ttl, answered: bool, now: Time) {
         match self.hops.get_mut(&ttl) {
-            Some(Hop::Testing(test)) if answered => {
-                let since = test.started;
-                self.hops.insert(ttl, Hop::Clear(since));
-            }
             Some(Hop::Testing(test)) => {
                 test.pending = test.pending.saturating_sub(1);
-                let more = CONTROLS.saturating_sub(test.asked);
-                if test.pending == 0 && more > 0 {
-                    (test.asked, test.pending) = (CONTROLS, more);
-                    return more;
-                }
+                test.answered += usize::from(answered);
                 if test.pending == 0 {
-                    let lane = Lane::new(test, now);
-                    self.hops.insert(ttl, Hop::Limited(lane));
+                    let verdict = if test.answered == 0 {
+                        Hop::Limited(Lane::new(test, now))
+                    } else {
+                        Hop::Clear(test.started)
+                    };
+                    self.hops.insert(ttl, verdict);
                 }
             }
             Some(Hop::Limited(lane)) => {
@@ -165,7 +161,6 @@ impl Lanes {
             }
             Some(Hop::Clear(_)) | None => {}
         }
-        0
     }
 
     /// Takes in that a question was answered, after so many packets in its lane.
@@ -239,7 +234,6 @@ impl Lane {
             rate,
             next: now,
             turns: 0,
-            controls: 0,
             heard: now,
             since: now,
             asked: 0,
@@ -278,8 +272,7 @@ impl Lane {
         self.turns += 1;
         let silent = now.since(self.heard).as_secs_f64() >= retry.as_secs_f64().max(SILENCE / self.rate);
         if silent && self.proofs < PROOFS && self.turns.is_multiple_of(2) {
-            self.controls += 1;
-            Turn::Control(self.controls)
+            Turn::Control
         } else {
             Turn::Question
         }
@@ -300,10 +293,9 @@ mod tests {
     /// A hop at which none of the controls was answered, as of 220 ms.
     fn limited() -> Lanes {
         let mut lanes = Lanes::default();
-        lanes.test(HERE, at(0));
-        for more in [CONTROLS - 1, 0, 0] {
-            assert!(!lanes.is_limited(HERE));
-            assert_eq!(lanes.control(HERE, false, at(220)), more);
+        lanes.test(HERE, CONTROLS, at(0));
+        for _ in 0..CONTROLS {
+            lanes.control(HERE, false, at(220));
         }
         assert!(lanes.is_limited(HERE));
         lanes
@@ -312,14 +304,12 @@ mod tests {
     #[test]
     fn one_answered_control_clears_a_hop() {
         let mut lanes = Lanes::default();
-        lanes.test(HERE, at(1));
+        lanes.test(HERE, CONTROLS, at(1));
         assert!(lanes.is_held(HERE) && !lanes.is_limited(HERE));
-        assert_eq!(lanes.control(HERE, false, at(220)), CONTROLS - 1);
-        assert!(lanes.is_held(HERE));
-        for answered in [true, false] {
-            assert_eq!(lanes.control(HERE, answered, at(440)), 0);
-            assert!(!lanes.is_held(HERE));
+        for answered in [false, true, false] {
+            lanes.control(HERE, answered, at(220));
         }
+        assert!(!lanes.is_held(HERE));
         assert!(lanes.is_clear(HERE, at(1)) && !lanes.is_clear(HERE, at(2)), "it was so when it was asked");
     }
 
@@ -352,7 +342,7 @@ mod tests {
                     answered += 1.0;
                 }
                 match turn {
-                    Turn::Control(_) => assert_eq!(lanes.control(HERE, passes, now), 0),
+                    Turn::Control => lanes.control(HERE, passes, now),
                     Turn::Question if passes => lanes.answered(HERE, FlowId(1), 1, now),
                     Turn::Question => {}
                 }
