@@ -10,6 +10,9 @@ use super::ExitError;
 /// Shells that packages have a place for.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
+/// The name of the program, without what `--version` says behind it.
+const PROGRAM: &str = env!("CARGO_PKG_NAME");
+
 /// Options of `generate`.
 #[derive(Debug, Args)]
 pub(super) struct GenerateArgs {
@@ -25,10 +28,9 @@ pub(super) fn run(arguments: &GenerateArgs, command: Command) -> Result<(), Exit
         ExitError::Failed(format!("cannot write to {}: {error}", directory.display()))
     };
     // `help` says what the pages say.
-    let mut command = command.disable_help_subcommand(true);
-    let name = command.get_name().to_owned();
+    let mut command = command.name(PROGRAM).disable_help_subcommand(true);
     for shell in SHELLS {
-        clap_complete::generate_to(shell, &mut command, &name, directory).map_err(complain)?;
+        clap_complete::generate_to(shell, &mut command, PROGRAM, directory).map_err(complain)?;
     }
     clap_mangen::generate_to(command, directory).map_err(complain)
 }
@@ -51,6 +53,7 @@ mod tests {
             ("traceflow_exporter.1", "config.file"),
             ("traceflow_exporter-trace.1", "mermaid"),
             ("traceflow_exporter-compare.1", "A.json"),
+            ("traceflow_exporter-demo.1", "web.listen-address"),
         ];
         for (file, word) in cases {
             let text = std::fs::read_to_string(directory.path().join(file)).unwrap();

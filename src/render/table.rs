@@ -16,6 +16,7 @@ use super::{
     verdict::{is_good, plural, verdict},
 };
 use crate::{
+    annotations::Annotations,
     probe::Ttl,
     route::{Node, Route},
     strategy::Strategy,
@@ -90,7 +91,13 @@ fn show(report: &Report<'_>, options: TableOptions, write: impl FnOnce(&Table<'_
     }
     // Who chose the number of flows wants to see them; those of a discovery are many, and most are not followed to their end.
     let dedup = options.dedup || trace.strategy != Strategy::Fixed;
-    let table = Table { route, rows: Rows::of(route, dedup), dedup, colour: options.colour };
+    let table = Table {
+        annotations: &trace.annotations,
+        route,
+        rows: Rows::of(route, dedup),
+        dedup,
+        colour: options.colour,
+    };
     if !table.rows.rows.is_empty() {
         out.push('\n');
         write(&table, &mut out);
@@ -107,6 +114,7 @@ fn show(report: &Report<'_>, options: TableOptions, write: impl FnOnce(&Table<'_
 type Told = BTreeSet<(Ttl, IpAddr)>;
 
 struct Table<'a> {
+    annotations: &'a Annotations,
     route: &'a Route,
     rows: Rows<'a>,
     dedup: bool,
@@ -171,6 +179,8 @@ impl Table<'_> {
         let mut cell = vec![Word::styled(known.to_string(), style)];
         let mut nodes = self.route.hop(ttl).into_iter().flat_map(|hop| &hop.nodes);
         if let Some(node) = nodes.find(|node| node.address == address && told.insert((ttl, known))) {
+            let name = self.annotations.hostname(known).map(label::printable);
+            cell.extend(name.map(|name| Word::styled(name, MUTED)));
             cell.extend(notes(node).map(|note| Word::styled(note, MUTED)));
         }
         cell

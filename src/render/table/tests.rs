@@ -156,3 +156,13 @@ fn what_flows_took_is_told_where_links_allow_more() {
         "{shown}"
     );
 }
+
+#[test]
+fn names_stand_below_their_addresses() {
+    let shown = table(&report(&sample::annotated()), DEDUP);
+    for name in ["r1.example.net", "www.example.net"] {
+        assert_eq!(shown.matches(name).count(), 1, "where the node is named first: {shown}");
+    }
+    let (address, name) = (shown.find("192.0.2.1").unwrap(), shown.find("r1.example.net").unwrap());
+    assert!(address < name, "{shown}");
+}
