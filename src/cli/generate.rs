@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &GenerateArgs, command: Command) -> Result<(), Exit
         ExitError::Failed(format!("cannot write to {}: {error}", directory.display()))
     };
     // `help` says what the pages say.
-    let mut command = command.name(PROGRAM).disable_help_subcommand(true);
+    let mut command = command.name(PROGRAM).display_name(PROGRAM).disable_help_subcommand(true);
     for shell in SHELLS {
         clap_complete::generate_to(shell, &mut command, PROGRAM, directory).map_err(complain)?;
     }
