@@ -129,7 +129,8 @@ impl Reloader {
         let targets = plan.targets();
         self.fleet.apply(plan);
         files.tell(&self.files);
-        let (before, now) = (&self.config.borrow().global, &config.global);
+        let before = Arc::clone(&self.config.borrow());
+        let (before, now) = (&before.global, &config.global);
         for (key, differs) in [
             ("global.asn_database", before.asn_database != now.asn_database),
             ("global.reverse_dns", before.reverse_dns != now.reverse_dns),
