@@ -45,6 +45,7 @@ pub mod resolve;
 pub mod route;
 pub mod scheduler;
 pub mod simulation;
+mod stamp;
 pub mod storage;
 pub mod store;
 pub mod strategy;

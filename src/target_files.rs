@@ -6,15 +6,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, Metadata},
-    io, mem,
-    os::unix::fs::MetadataExt as _,
+    fs, io, mem,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use crate::config::{Config, ConfigError, FileGlob, Taken, Target, TargetList};
+use crate::{
+    config::{Config, ConfigError, FileGlob, Taken, Target, TargetList},
+    stamp::Stamp,
+};
 
 /// How often to look. A change is taken in at the second look that finds it, so that no file is read half written.
 pub const PAUSE: Duration = Duration::from_secs(1);
@@ -41,11 +42,6 @@ struct Known {
     /// Why its content cannot be used.
     problem: Option<Arc<ConfigError>>,
 }
-
-/// What changes with a file's content: device, inode, size, times of modification and of change in seconds and nanoseconds. A
-/// zero where the system does not tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stamp([i128; 7]);
 
 /// The files that are there.
 type Look = BTreeMap<PathBuf, Stamp>;
@@ -276,9 +272,9 @@ fn look_into(directory: &Path, glob: &FileGlob, seen: &mut Look) -> io::Result<(
         if !is_match(glob, &path) {
             continue;
         }
-        match fs::metadata(&path) {
-            Ok(metadata) => {
-                seen.insert(path, Stamp::of(&metadata));
+        match Stamp::of(&path) {
+            Ok(stamp) => {
+                seen.insert(path, stamp);
             }
             // A link whose end is missing, or a file that went just now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -293,16 +289,6 @@ fn look_into(directory: &Path, glob: &FileGlob, seen: &mut Look) -> io::Result<(
 
 fn is_match(glob: &FileGlob, path: &Path) -> bool {
     path.file_name().is_some_and(|name| glob.matches(&name.to_string_lossy()))
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        let inode = [metadata.dev(), metadata.ino(), metadata.size()].map(i128::from);
-        let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
-        let [device, inode, size] = inode;
-        let [modified, modified_part, changed, changed_part] = times.map(i128::from);
-        Self([device, inode, size, modified, modified_part, changed, changed_part])
-    }
 }
 
 #[cfg(test)]

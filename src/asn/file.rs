@@ -3,14 +3,13 @@
 //! Whoever asks gets what was read last. Looking at the file and reading it is done beside, so that no round and no view waits for it.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use super::{Database, DatabaseError};
+use crate::stamp::Stamp;
 
 /// From one look at the file to the next.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -27,25 +26,6 @@ struct Inner {
     current: RwLock<Arc<Database>>,
     /// The file as it was when it was read last, also where reading it failed; `None` where it was not there.
     seen: Mutex<Option<Stamp>>,
-}
-
-/// What differs between a file and one that replaces it: where it lies, its size and when it was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    place: (u64, u64),
-    size: u64,
-    changed: [(i64, i64); 2],
-}
-
-impl Stamp {
-    fn of(path: &Path) -> io::Result<Self> {
-        let file = fs::metadata(path)?;
-        Ok(Self {
-            place: (file.dev(), file.ino()),
-            size: file.size(),
-            changed: [(file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec())],
-        })
-    }
 }
 
 impl DatabaseFile {

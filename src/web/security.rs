@@ -4,8 +4,6 @@
 //! the monitoring.
 
 use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -15,7 +13,10 @@ use rustls::ServerConfig;
 use tokio::task::spawn_blocking;
 
 use super::{auth::Users, limit::Limiter, tls};
-use crate::config::{ConfigError, Pem, WebConfig};
+use crate::{
+    config::{ConfigError, Pem, WebConfig},
+    stamp::Stamp,
+};
 
 /// How connections are encrypted, who may ask and how often, as of a web configuration.
 #[derive(Debug, Default)]
@@ -27,9 +28,11 @@ pub struct Security {
 #[derive(Debug, Default)]
 struct Current {
     policy: Arc<Policy>,
-    /// The files that it was read from, as they were then.
-    files: Vec<(PathBuf, Stamp)>,
+    files: Files,
 }
+
+/// The files that a policy was read from, as they were then; `None` where there was none.
+type Files = Vec<(PathBuf, Option<Stamp>)>;
 
 /// What one reading says.
 #[derive(Debug, Default)]
@@ -40,9 +43,6 @@ pub(super) struct Policy {
     pub(super) users: Users,
     pub(super) limiter: Option<Limiter>,
 }
-
-/// What tells a file from what it was before; `None` where there is none.
-type Stamp = Option<[i64; 6]>;
 
 impl Security {
     /// Reads a web configuration and the files that it names; without one, everyone may ask in plain HTTP.
@@ -81,7 +81,7 @@ impl Security {
             return;
         };
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.files.iter().all(|(file, seen)| stamp(file) == *seen) {
+        if current.files.iter().all(|(file, seen)| Stamp::of(file).ok() == *seen) {
             return;
         }
         let (files, policy) = read(file);
@@ -102,25 +102,19 @@ impl Security {
 }
 
 /// What a web configuration says, and the files that it took for that.
-fn read(file: &Path) -> (Vec<(PathBuf, Stamp)>, Result<Policy, ConfigError>) {
+fn read(file: &Path) -> (Files, Result<Policy, ConfigError>) {
     // Stamps come first: what changes while it is read is read again.
-    let mut files = vec![(file.to_owned(), stamp(file))];
+    let mut files = vec![(file.to_owned(), Stamp::of(file).ok())];
     let policy = WebConfig::load(file).and_then(|config| {
         let pems = config
             .tls
             .iter()
             .flat_map(|tls| [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()]);
         let named = pems.flatten().filter_map(Pem::file);
-        files.extend(named.map(|file| (file.to_owned(), stamp(file))));
+        files.extend(named.map(|file| (file.to_owned(), Stamp::of(file).ok())));
         Policy::of(&config)
     });
     (files, policy)
-}
-
-fn stamp(file: &Path) -> Stamp {
-    let data = fs::metadata(file).ok()?;
-    let [inode, size] = [data.ino(), data.size()].map(u64::cast_signed);
-    Some([inode, size, data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec()])
 }
 
 impl Policy {
