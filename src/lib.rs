@@ -33,6 +33,7 @@ pub mod compare;
 pub mod config;
 pub mod counters;
 pub mod flow;
+mod lookups;
 pub mod metrics;
 pub mod monitor;
 pub mod names;

@@ -14,16 +14,13 @@ use std::{
 
 use dns_lookup::LookupErrorKind;
 use nix::libc::{NI_NAMEREQD, NI_NUMERICSERV};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use self::cache::{Answer, Cache};
-use crate::network::clock::Clock;
+use crate::{lookups::Lookups, network::clock::Clock};
 
-/// Lookups at the same time. Each holds a thread until the system's resolver lets go of it, which can be long after its time is over;
-/// the threads come from the pool of those that look up targets and make web pages.
+/// Lookups at the same time: few, for those of targets go first.
 const LOOKUPS: usize = 16;
-/// How long a lookup may take: longer than the resolver's own time-out for one server that does not answer.
-const PATIENCE: Duration = Duration::from_secs(12);
 /// Longest name in bytes (RFC 1035, section 2.3.4, without the dots at both ends).
 const LENGTH_MAX: usize = 253;
 
@@ -37,7 +34,7 @@ pub struct Names {
 struct Inner {
     clock: Clock,
     cache: Mutex<Cache>,
-    lookups: Arc<Semaphore>,
+    lookups: Lookups,
     /// Marked with each answer.
     answers: watch::Sender<()>,
     /// Who is asked.
@@ -56,7 +53,7 @@ impl Names {
             inner: Arc::new(Inner {
                 clock: Clock::start(),
                 cache: Mutex::default(),
-                lookups: Arc::new(Semaphore::new(LOOKUPS)),
+                lookups: Lookups::new(LOOKUPS),
                 answers: watch::Sender::default(),
                 ask,
             }),
@@ -107,19 +104,8 @@ impl Names {
 
     async fn answer(self, address: IpAddr) {
         let Inner { clock, lookups, answers, ask, .. } = &*self.inner;
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(lookups).acquire_owned().await else { return };
         let ask = *ask;
-        let lookup = tokio::task::spawn_blocking(move || {
-            let answer = ask(address);
-            // Given back when the thread is free, not when nobody waits any more.
-            drop(permit);
-            answer
-        });
-        let answer = match tokio::time::timeout(PATIENCE, lookup).await {
-            Ok(Ok(answer)) => answer,
-            _ => Answer::Trouble,
-        };
+        let answer = lookups.make(move || ask(address)).await.unwrap_or(Answer::Trouble);
         self.cache().note(clock.now(), address, answer);
         answers.send_replace(());
     }

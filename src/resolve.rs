@@ -4,24 +4,16 @@
 //! name with several addresses is no route that changes every minute. A resolver that gives no answer at all is no reason to
 //! stop tracing the address that a name had: only an answer without it is.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, ToSocketAddrs as _},
-    sync::Arc,
-    time::Duration,
-};
-
-use tokio::sync::Semaphore;
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _};
 
 use crate::{
     config::{FamilyChoice, Host},
     flow::Family,
+    lookups::{Lookups, NoOutcome, PATIENCE},
 };
 
-/// Lookups at the same time. Each holds a thread until the system's resolver lets go of it, which can be long after nobody
-/// waits any more; the threads that make web pages come from the same pool of 512.
+/// Lookups at the same time.
 const LOOKUPS: usize = 64;
-/// How long the resolver may take: longer than its own time-out for one server that does not answer.
-const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Why a host has no address to trace.
 #[derive(Debug, thiserror::Error)]
@@ -84,12 +76,12 @@ pub struct Resolved {
 /// Asks the system's resolver, with a bound on how often at once. All clones share it.
 #[derive(Clone, Debug)]
 pub struct Resolver {
-    lookups: Arc<Semaphore>,
+    lookups: Lookups,
 }
 
 impl Default for Resolver {
     fn default() -> Self {
-        Self { lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+        Self { lookups: Lookups::new(LOOKUPS) }
     }
 }
 
@@ -114,22 +106,13 @@ impl Resolver {
 
     async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
         let host = name.to_owned();
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&self.lookups).acquire_owned().await else {
-            return Err(ResolveError::Slow { host });
-        };
-        let lookup = tokio::task::spawn_blocking(move || {
-            let answers = (host.as_str(), 0).to_socket_addrs();
-            // Given back when the thread is free, not when nobody waits any more.
-            drop(permit);
-            answers
-        });
+        let answers = self.lookups.make(move || (host.as_str(), 0).to_socket_addrs()).await;
         let host = name.to_owned();
-        match tokio::time::timeout(PATIENCE, lookup).await {
-            Ok(Ok(Ok(answers))) => Ok(answers.map(|answer| answer.ip()).collect()),
-            Ok(Ok(Err(reason))) => Err(ResolveError::Failed { host, reason }),
-            Ok(Err(ended)) => Err(ResolveError::Failed { host, reason: ended.into() }),
-            Err(_) => Err(ResolveError::Slow { host }),
+        match answers {
+            Ok(Ok(answers)) => Ok(answers.map(|answer| answer.ip()).collect()),
+            Ok(Err(reason)) => Err(ResolveError::Failed { host, reason }),
+            Err(NoOutcome::Broken(ended)) => Err(ResolveError::Failed { host, reason: ended.into() }),
+            Err(NoOutcome::Slow) => Err(ResolveError::Slow { host }),
         }
     }
 }
@@ -195,6 +178,8 @@ const fn family_word(family: FamilyChoice) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::Duration};
+
     use super::*;
 
     fn addresses(texts: &[&str]) -> Vec<IpAddr> {
@@ -256,7 +241,8 @@ mod tests {
     fn lookups_at_once_are_bounded() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let resolver = Resolver::default();
-        let taken = Arc::clone(&resolver.lookups).try_acquire_many_owned(u32::try_from(LOOKUPS).unwrap());
+        let taken =
+            Arc::clone(&resolver.lookups.room).try_acquire_many_owned(u32::try_from(LOOKUPS).unwrap());
         let ask = |wait: u64| {
             let host: Host = "localhost".parse().unwrap();
             let resolver = resolver.clone();
@@ -268,7 +254,7 @@ mod tests {
         assert!(ask(50).is_err(), "it waits for its turn");
         drop(taken);
         assert!(ask(10_000).unwrap().unwrap().address.is_loopback());
-        assert_eq!(resolver.lookups.available_permits(), LOOKUPS, "and gives it back");
+        assert_eq!(resolver.lookups.room.available_permits(), LOOKUPS, "and gives it back");
     }
 
     #[test]
