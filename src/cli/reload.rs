@@ -66,10 +66,9 @@ impl Reloader {
         warn_of(&config, &self.files);
         self.files.tell(&TargetFiles::none(self.config_file.as_deref().unwrap_or(Path::new(""))));
         let plan = self.fleet.plan(&config.global, self.files.targets(&config))?;
-        let targets = plan.targets();
         self.fleet.apply(plan);
         self.show(&config);
-        Ok(targets)
+        Ok(self.fleet.targets())
     }
 
     /// Follows the configuration until a task of a target breaks, which it tells.
@@ -101,8 +100,9 @@ impl Reloader {
         systemd::reloading();
         let outcome = self.replace(&file).await;
         self.reload.successful = outcome.is_ok();
+        let targets = self.fleet.targets();
         match &outcome {
-            Ok(targets) => {
+            Ok(()) => {
                 self.reload.last_success = clock::timestamp();
                 let target_files_failing = self.files.problems().count();
                 tracing::info!(targets, target_files_failing, "the configuration was reloaded");
@@ -113,12 +113,12 @@ impl Reloader {
         }
         let config = Arc::clone(&self.config.borrow());
         self.show(&config);
-        systemd::ready(self.files.targets(&config).len());
-        outcome.map(|_| ())
+        systemd::ready(targets);
+        outcome
     }
 
-    /// Puts what the files say now in force. Returns how many targets there are.
-    async fn replace(&mut self, file: &Path) -> Result<usize, ReloadError> {
+    /// Puts what the files say now in force.
+    async fn replace(&mut self, file: &Path) -> Result<(), ReloadError> {
         let (config, files, plan) = block_in_place(|| {
             let config = Config::load(file)?;
             let files = self.files.reread(&config)?;
@@ -126,7 +126,6 @@ impl Reloader {
             Ok::<_, ReloadError>((config, files, plan))
         })?;
         self.network.configure(config.global.max_pps, wanted_by(&config, self.echo_id)).await?;
-        let targets = plan.targets();
         self.fleet.apply(plan);
         files.tell(&self.files);
         let before = Arc::clone(&self.config.borrow());
@@ -142,7 +141,7 @@ impl Reloader {
         warn_of(&config, &files);
         self.files = files;
         self.config.send_replace(Arc::new(config));
-        Ok(targets)
+        Ok(())
     }
 
     /// Takes in files of targets that have changed.

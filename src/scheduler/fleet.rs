@@ -60,14 +60,6 @@ pub struct Plan {
     rounds_max: u32,
 }
 
-impl Plan {
-    /// How many targets there are to be.
-    #[must_use]
-    pub fn targets(&self) -> usize {
-        self.targets.len()
-    }
-}
-
 impl Fleet {
     /// A fleet without targets. `rounds_max` is what the scheduler was made with.
     #[must_use]
@@ -128,6 +120,12 @@ impl Fleet {
                 self.orders.insert(target.name.clone(), orders);
             }
         }
+    }
+
+    /// How many targets there are.
+    #[must_use]
+    pub fn targets(&self) -> usize {
+        self.orders.len()
     }
 
     /// Waits for a task that ends in another way than it was told to, which none should.
