@@ -1,6 +1,6 @@
 //! The command line: what the program is told, and with which exit code it ends.
 //!
-//! Knows options and their ranges. Its two subcommands are the places where the parts are put together.
+//! Knows options and their ranges. `serve`, `trace` and `demo` are the places where the parts are put together.
 
 mod compare;
 mod demo;

@@ -3,7 +3,7 @@
 //! Capabilities, `no_new_privs` and Landlock belong to threads, so both functions are to be called while there is one only. Knows the
 //! operating system, nothing of what the sockets are for.
 
-use std::{io, path::Path, str::FromStr};
+use std::{path::Path, str::FromStr};
 
 use caps::{CapSet, Capability};
 use landlock::{
@@ -171,14 +171,6 @@ fn confine(storage: Option<&Path>) -> Result<Confinement, RulesetError> {
 
 fn refused(operation: &'static str, error: &impl ToString) -> PrivilegeError {
     PrivilegeError::Refused { operation, error: error.to_string() }
-}
-
-/// Whether a file that has to be read again later still can be; the error says why not.
-///
-/// # Errors
-/// What the system said.
-pub fn check_readable(path: &Path) -> io::Result<()> {
-    std::fs::File::open(path).map(drop)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The exporter: puts the parts together and runs them until a signal ends it.
 
 use std::{
+    fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
     sync::Arc,
@@ -20,6 +21,7 @@ use crate::{
     names::Names,
     network::{Network, Sockets, clock, echo_id, random_secret},
     privilege,
+    render::plural,
     request::wanted_by,
     scheduler::{Fleet, Scheduler, Whois},
     storage::Storage,
@@ -157,7 +159,7 @@ fn give_up_privileges(arguments: &ServeArgs) -> Result<(), ExitError> {
     }
     let confinement = privilege::drop_all(arguments.user.as_ref(), storage).map_err(ExitError::failed)?;
     tracing::debug!(landlock = confinement.name(), "privileges are given up");
-    if let Err(error) = privilege::check_readable(&arguments.config_file) {
+    if let Err(error) = File::open(&arguments.config_file) {
         let file = arguments.config_file.display();
         tracing::warn!(%file, %error, "the user that is left cannot read the configuration: it cannot be reloaded");
     }
@@ -190,7 +192,7 @@ fn report(arguments: &ServeArgs, config: &Config, files: &TargetFiles) -> Result
         return Err(ExitError::Usage(problem.to_string()));
     }
     let (file, targets) = (arguments.config_file.display(), files.targets(config).len());
-    let mut text = format!("{file}: ok, {targets} target{}\n", if targets == 1 { "" } else { "s" });
+    let mut text = format!("{file}: ok, {}\n", plural(targets as u128, "target"));
     for pattern in files.unmatched(config) {
         text += &format!("{file}: target_files: there is no file {pattern} yet\n");
     }

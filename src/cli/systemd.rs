@@ -5,14 +5,14 @@ use std::{io, time::Duration};
 use sd_notify::NotifyState;
 use tokio::time::MissedTickBehavior;
 
-use crate::network::Network;
+use crate::{network::Network, render::plural};
 
 /// Pings in the time after which the service manager would end the exporter.
 const PINGS: u32 = 3;
 
 /// Says that the exporter serves.
 pub(super) fn ready(targets: usize) {
-    let status = format!("tracing {targets} target{}", if targets == 1 { "" } else { "s" });
+    let status = format!("tracing {}", plural(targets as u128, "target"));
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 

@@ -19,7 +19,7 @@ pub fn text(before: &Saved, after: &Saved, difference: &Difference) -> String {
 
 fn write_text(out: &mut String, before: &Saved, after: &Saved, difference: &Difference) -> fmt::Result {
     for (when, saved) in [("before", before), ("after", after)] {
-        let paths = count(usize::try_from(saved.paths).unwrap_or(usize::MAX), "path");
+        let paths = plural(saved.paths.into(), "path");
         let hops = match (saved.hops_min, saved.hops_max) {
             (Some(min), Some(max)) if min != max => format!("{min} to {max} hops"),
             (_, Some(max)) => count(max.into(), "hop"),

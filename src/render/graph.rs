@@ -72,17 +72,10 @@ impl Vertex<'_> {
         let Some(node) = self.node else {
             return vec!["source".to_owned()];
         };
-        let mut details = Vec::new();
-        if node.address.is_none() {
-            details.push("never answered".to_owned());
-        }
-        if let Some(rtt) = node.rtt {
+        let rtt = node.rtt.map(|rtt| {
             let [min, median, max] = [rtt.min, rtt.median, rtt.max].map(label::milliseconds);
-            details.push(format!("RTT {median} ({min} to {max})"));
-        }
-        details.extend(node.destination.then(|| "destination".to_owned()));
-        details.extend(label::mpls(&node.mpls));
-        details.extend(label::peculiarities(node).map(str::to_owned));
-        details
+            format!("RTT {median} ({min} to {max})")
+        });
+        rtt.into_iter().chain(label::remarks(node)).collect()
     }
 }

@@ -113,10 +113,7 @@ fn write_node(out: &mut String, node: &Node) -> fmt::Result {
         Some(rtt) => [rtt.min, rtt.median, rtt.max].map(milliseconds),
         None => [NONE; 3].map(str::to_owned),
     };
-    let silent = node.address.is_none().then(|| "never answered".to_owned());
-    let destination = node.destination.then(|| "destination".to_owned());
-    let remarks = silent.into_iter().chain(destination).chain(label::mpls(&node.mpls));
-    let remarks: Vec<_> = remarks.chain(label::peculiarities(node).map(str::to_owned)).collect();
+    let remarks: Vec<_> = label::remarks(node).collect();
     write!(out, "<td>{}</td><td class=\"number\">{}</td>", Text(&label::address(node)), node.flows)?;
     for time in times {
         write!(out, "<td class=\"number\">{time}</td>")?;

@@ -34,6 +34,14 @@ pub(super) fn peculiarities(node: &Node) -> impl Iterator<Item = &'static str> {
     words.into_iter().filter_map(|(is_so, word)| is_so.then_some(word))
 }
 
+/// What there is to say of a node besides its address and its times.
+pub(super) fn remarks(node: &Node) -> impl Iterator<Item = String> {
+    let silent = node.address.is_none().then(|| "never answered".to_owned());
+    let destination = node.destination.then(|| "destination".to_owned());
+    let words = silent.into_iter().chain(destination).chain(mpls(&node.mpls));
+    words.chain(peculiarities(node).map(str::to_owned))
+}
+
 /// The share of probes to a hop that was not answered, in whole percent; `None` where all were. Where a node limits its answers,
 /// what is missing is no loss.
 pub(super) fn loss(hop: &Hop) -> Option<String> {
