@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use traceflow_exporter::flow::Family;
 
 use crate::{
-    exporter::{Running, get, scrape, wait_for},
+    exporter::{Running, get, ready, scrape, wait_for},
     lab::{self, Lab, Options},
     mmdb,
     monitor::{TARGETS, after_rounds, config, read},
@@ -63,7 +63,7 @@ fn another_provider_is_told_from_another_router() {
     let config = config(&lab)
         .replace("interval: 1s", &format!("interval: 1s, asn_database: \"{}\"", database.display()));
     let exporter = Running::exporter(&lab, &config);
-    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    ready(&lab, &exporter);
     let exposition = after_rounds(&lab, &exporter, ROUNDS);
     assert_counted(&exposition, 0.0, 0.0, &exporter);
     for (name, family) in TARGETS.into_iter().zip([Family::V4, Family::V6]) {

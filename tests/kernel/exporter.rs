@@ -133,6 +133,11 @@ pub(crate) fn get(lab: &Lab, url: &str) -> Option<String> {
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
+/// Waits until every target was tried.
+pub(crate) fn ready(lab: &Lab, exporter: &Running) {
+    wait_for("the first rounds", exporter, || get(lab, "http://127.0.0.1:10659/-/ready"));
+}
+
 /// Waits until `look` finds something.
 pub(crate) fn wait_for<T>(what: &str, exporter: &Running, mut look: impl FnMut() -> Option<T>) -> T {
     for _ in 0..LOOKS {
@@ -203,7 +208,7 @@ fn paths_are_counted_right_round_after_round() {
     over_both_families(|family| {
         let lab = Lab::build(&topology("three-targets"), Options::routers());
         let exporter = Running::exporter(&lab, &config(&lab, family));
-        wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+        ready(&lab, &exporter);
 
         let gauges =
             ["traceflow_paths", "traceflow_flow_paths", "traceflow_target_up", "traceflow_flows_reached"];
@@ -285,7 +290,7 @@ fn all_protocols_are_traced_side_by_side() {
         }
     }
     let exporter = Running::exporter(&lab, &config);
-    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    ready(&lab, &exporter);
     let destination = lab.destination(Family::V4);
     let connect = format!("for i in 1 2 3 4 5 6 7 8; do : </dev/tcp/{destination}/33452; done");
     for _ in 0..3 {
@@ -332,7 +337,7 @@ fn probes_leave_through_the_interface_of_their_module() {
         writeln!(config, "- {{ name: {router} {family:?}, host: \"{host}\", module: {router} }}").unwrap();
     }
     let exporter = Running::exporter(&lab, &config);
-    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    ready(&lab, &exporter);
     let exposition = scrape(&lab).unwrap();
     for (family, router) in cases(&routers) {
         let (target, address) = (format!("{router} {family:?}"), lab.address(router, family));
@@ -354,7 +359,7 @@ fn promtool_and_prometheus_read_what_is_exported() {
     }
     let lab = Lab::build(&topology("three-targets"), Options::routers());
     let exporter = Running::exporter(&lab, &config(&lab, Family::V4));
-    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    ready(&lab, &exporter);
 
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -416,7 +421,7 @@ fn what_cannot_be_traced_has_its_series_and_up_0() {
     );
 
     let exporter = Running::exporter(&lab, &config);
-    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    ready(&lab, &exporter);
     let exposition = scrape(&lab).unwrap();
     for target in ["name", "way", "group", "forbidden"] {
         let read = |name: &str| value(&exposition, &format!("{name}{{target=\"{target}\"}}"));

@@ -3,7 +3,7 @@
 use traceflow_exporter::flow::Family;
 
 use crate::{
-    exporter::{Running, get, rounds, scrape, value, wait_for},
+    exporter::{Running, ready, rounds, scrape, value, wait_for},
     lab::{self, Lab, Options, topology},
 };
 
@@ -65,7 +65,7 @@ fn next_hops_that_come_and_go_are_told_once_each() {
     }
     let lab = Lab::build(&topology("diamond4"), Options::routers());
     let exporter = Running::exporter(&lab, &config(&lab));
-    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    ready(&lab, &exporter);
     assert_changes(&after_rounds(&lab, &exporter, SPACING), 0.0, &exporter);
 
     let all = ["a1", "b1", "c1", "e1"];

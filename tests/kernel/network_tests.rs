@@ -6,7 +6,7 @@ use std::{net::IpAddr, time::Duration};
 use traceflow_exporter::{flow::Family, simulation::topology::Topology};
 
 use crate::{
-    exporter::{Running, get, rounds, scrape, value, wait_for},
+    exporter::{Running, ready, rounds, scrape, value, wait_for},
     lab::{self, Lab, Options},
 };
 
@@ -78,7 +78,7 @@ fn interface_and_source_choose_the_way_in_both_families() {
              - {{ name: from, host: \"{destination}\", module: from }}\n"
         );
         let exporter = Running::exporter(&lab, &config);
-        wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+        ready(&lab, &exporter);
         let exposition = scrape(&lab).unwrap();
         for target in ["through", "from"] {
             let nodes: Vec<_> = exposition
@@ -120,7 +120,7 @@ fn a_full_load_loses_nothing_and_invents_nothing() {
          targets:\n{targets}"
     );
     let exporter = Running::exporter(&lab, &config);
-    wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+    ready(&lab, &exporter);
     let exposition = scrape(&lab).unwrap();
     let sum = |name: &str| -> f64 {
         let lines = exposition.lines().filter(|line| line.starts_with(&format!("{name}{{")));

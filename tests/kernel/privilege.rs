@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    exporter::{ARGUMENTS, Running, get, scrape, value, wait_for},
+    exporter::{ARGUMENTS, Running, get, ready, scrape, value},
     lab::{self, Lab, Options, topology},
     monitor::{config, read},
     traces::PROGRAM,
@@ -45,7 +45,7 @@ fn assert_powerless(exporter: &Running, sets: &[&str]) {
 
 /// That it traces: both targets are reached, and it can look into its own /proc.
 fn assert_traces(lab: &Lab, exporter: &Running) {
-    wait_for("the first rounds", exporter, || get(lab, "http://127.0.0.1:10659/-/ready"));
+    ready(lab, exporter);
     let exposition = scrape(lab).unwrap();
     for target in ["v4", "v6"] {
         assert_eq!(read(&exposition, "traceflow_target_up", target), 1.0, "{}", exporter.log());
@@ -206,7 +206,7 @@ fn the_log_tells_as_much_as_it_is_asked() {
         let options = [format!("--log.level={level}"), format!("--log.format={format}")];
         let arguments = [&ARGUMENTS[..], &[&options[0], &options[1]]].concat();
         let exporter = Running::start(&lab, PROGRAM, &arguments, &[("config.yaml", &config(&lab))]);
-        wait_for("the first rounds", &exporter, || get(&lab, "http://127.0.0.1:10659/-/ready"));
+        ready(&lab, &exporter);
         let log = exporter.log();
         for text in expected {
             assert!(log.contains(text), "{level}: {text}: {log}");

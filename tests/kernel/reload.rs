@@ -5,7 +5,7 @@ use std::{fs, thread, time::Duration};
 use traceflow_exporter::flow::Family;
 
 use crate::{
-    exporter::{ARGUMENTS, Running, get, rounds, scrape, value, wait_for},
+    exporter::{ARGUMENTS, Running, get, ready, rounds, scrape, value, wait_for},
     lab::{self, Lab, Options, topology},
     monitor::read,
     traces::PROGRAM,
@@ -35,10 +35,6 @@ fn targets(exposition: &str) -> Vec<&str> {
 fn info<'a>(exposition: &'a str, target: &str) -> &'a str {
     let start = format!("traceflow_target_info{{target=\"{target}\",");
     exposition.lines().find(|line| line.starts_with(&start)).unwrap()
-}
-
-fn ready(lab: &Lab, exporter: &Running) {
-    wait_for("the first rounds", exporter, || get(lab, "http://127.0.0.1:10659/-/ready"));
 }
 
 /// Waits until exactly these targets have series.

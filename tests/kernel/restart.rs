@@ -6,7 +6,7 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::Value;
 
 use crate::{
-    exporter::{ARGUMENTS, Running, get, rounds, scrape, wait_for},
+    exporter::{ARGUMENTS, Running, ready, rounds, scrape, wait_for},
     lab::{self, Lab, Options, topology},
     monitor::{TARGETS, after_rounds, assert_changes, config, read},
     traces::PROGRAM,
@@ -96,15 +96,14 @@ fn changes_while_it_is_down_are_told_when_it_is_back() {
     lab.replace_next_hops("r1", &["a1", "b1", "c1"]);
 
     let exporter = start();
-    let ready = || get(&lab, "http://127.0.0.1:10659/-/ready");
-    wait_for("the first rounds", &exporter, ready);
+    ready(&lab, &exporter);
     assert_changes(&scrape(&lab).unwrap(), 1.0, &exporter);
     assert_changes(&after_rounds(&lab, &exporter, 3.0), 1.0, &exporter);
     assert_eq!(exporter.terminate(), Some(0));
     lab.replace_next_hops("r1", &["a1", "b1", "c1", "e1"]);
 
     let exporter = start();
-    wait_for("the first rounds", &exporter, ready);
+    ready(&lab, &exporter);
     assert_changes(&scrape(&lab).unwrap(), 2.0, &exporter);
     let exposition = after_rounds(&lab, &exporter, 3.0);
     assert_changes(&exposition, 2.0, &exporter);
