@@ -64,8 +64,13 @@ async fn admitted(request: &Request<Incoming>, state: Arc<State>, policy: &Polic
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     match state.external_url.place(request.uri().path()) {
         Place::Inside(path) => {
-            let (method, path) = (request.method().clone(), path.to_owned());
-            respond::to(method, path, wants_gzip(request.headers()), state).await
+            let admitted = respond::Request {
+                method: request.method().clone(),
+                path: path.to_owned(),
+                query: request.uri().query().unwrap_or_default().to_owned(),
+                gzip: wants_gzip(request.headers()),
+            };
+            respond::to(admitted, state).await
         }
         Place::Moved(_) if !is_read => respond::not_allowed("GET, HEAD"),
         Place::Moved(url) => {

@@ -32,6 +32,18 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
+/// A request that has passed the gate.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) path: String,
+    /// Without its question mark; empty where there is none.
+    #[expect(dead_code, reason = "for paths that have options")]
+    pub(super) query: String,
+    /// Whether the response may be in gzip.
+    pub(super) gzip: bool,
+}
+
 /// What a path shows.
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
@@ -45,8 +57,9 @@ enum Route {
     Target(String),
 }
 
-/// The response to a request for a path, in gzip where that is wanted. What takes long is computed off the event loop.
-pub(super) async fn to(method: Method, path: String, gzip: bool, state: Arc<State>) -> Reply {
+/// The response to a request. What takes long is computed off the event loop.
+pub(super) async fn to(request: Request, state: Arc<State>) -> Reply {
+    let Request { method, path, gzip, .. } = request;
     let Some(route) = Route::of(&path, &state.telemetry_path) else {
         return text(StatusCode::NOT_FOUND, "not found\n");
     };
