@@ -255,7 +255,7 @@ impl Tracer {
             self.lanes.control(sent.ttl, true, now);
         } else {
             let tries = self.queries.get(sent.query).map_or(0, Query::tries);
-            self.lanes.answered(sent.ttl, sent.flow, tries, now);
+            self.lanes.answered(sent.ttl, sent.flow, tries);
         }
         if self.evidence.cell(sent.flow, sent.ttl).is_some_and(|cell| cell.sent > 1) {
             self.note_limits(sent.ttl, now);
@@ -276,6 +276,9 @@ impl Tracer {
         }
         let mut repeated = Vec::new();
         while let Some(expired) = self.queries.expired(now, self.closing.is_some()) {
+            if let Some(ttl) = self.queries.missed(expired.query()) {
+                self.lanes.missed(ttl);
+            }
             match expired {
                 Expired::OutOfAttempts(query) => self.judge(query, now),
                 Expired::Repeated(id) => match self.queries.get(id) {
@@ -378,10 +381,12 @@ impl Tracer {
 
     /// Asks again what was answered at a hop.
     fn ask_control(&mut self, ttl: Ttl) {
-        let flows = self.evidence.witnesses(ttl, self.controls + 1);
-        if let Some(&flow) = flows.last() {
-            self.queries.repeat(flow, ttl);
-        }
+        let flows = self.evidence.witnesses(ttl, usize::MAX);
+        let Some(&flow) = self.controls.checked_rem(flows.len()).and_then(|place| flows.get(place)) else {
+            self.lanes.close(ttl);
+            return;
+        };
+        self.queries.repeat(flow, ttl);
         self.controls += 1;
     }
 
@@ -406,7 +411,7 @@ impl Tracer {
         for address in nodes {
             self.evidence.limits(ttl, address);
         }
-        if hop {
+        if hop && !self.evidence.witnesses(ttl, 1).is_empty() {
             self.evidence.hides(ttl);
             self.lanes.limit(ttl, now);
         }

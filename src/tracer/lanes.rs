@@ -2,7 +2,8 @@
 //!
 //! Where questions at a hop stay open although others were answered there, *controls* ask again what was answered: behind a
 //! silent sibling or a dead branch they are answered as before, behind a limit they are not. Then what is open at that hop waits in a
-//! lane of its own, from which it is asked one by one, at the pace at which answers come. Knows counts and times, no packets.
+//! lane of its own, from which it is asked one by one, at the pace at which answers come. What stays silent there may be dead, and says
+//! nothing of the pace; controls and what is answered in the end do. Knows counts and times, no packets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,24 +16,28 @@ use crate::{flow::FlowId, probe::Ttl, time::Time};
 const SUSPICIOUS: usize = 3;
 /// Controls of one test.
 pub(super) const CONTROLS: usize = 3;
-/// Packets without an answer from which on every second one in a lane is a control: is the rest asked in vain?
-const SILENCE: f64 = 3.0;
 /// Packets a second of a lane, at least and at most.
 const RATE: (f64, f64) = (0.5, 500.0);
 /// How much faster than answers come a lane asks: enough to notice that more get through.
 const GAIN: f64 = 1.25;
 /// The same, where everything asked was answered.
 const GAIN_FREE: f64 = 2.0;
+/// How much slower it becomes at once where some are missing, and nobody knows whether they can be answered.
+const CAUTION: f64 = 0.7;
+/// Questions missed in a row from which on a control is sent.
+const STREAK: u32 = 2;
+/// Share of its pace from which on a lane is said to be busy.
+const BUSY: f64 = 0.5;
+/// Share of answers from which on nothing seems to be limited.
+const FREE: f64 = 0.85;
 /// Packets that a lane's pace is judged by, at least.
-const EPOCH: f64 = 4.0;
+const EPOCH: u32 = 4;
 /// Seconds over which the answers of a test are counted, at least.
 const TESTED_MIN: f64 = 0.1;
 /// Chance that a flow whose node answers is given up in a lane.
 const FALSE_SILENCE: f64 = 1e-3;
 /// Controls answered, with no question answered between them, after which what else is asked in a lane is taken for dead.
-const PROOFS: u32 = 3;
-/// How much faster a lane becomes with each of them.
-const GAIN_PROOF: f64 = 2.0;
+const PROOFS: u32 = 4;
 /// Packets for one flow in a lane, at least and at most.
 const TRIES: (u32, u32) = (3, 20);
 
@@ -67,18 +72,37 @@ struct Lane {
     /// Packets a second.
     rate: f64,
     next: Time,
-    turns: u32,
-    /// When a question was answered last.
-    heard: Time,
-    /// Since when the pace is what it is, and what came of it.
-    since: Time,
-    asked: u32,
-    answered: u32,
-    /// Over the whole life of the lane: packets of questions that can be answered, and how many were.
-    tried: u32,
-    hits: u32,
+    epoch: Epoch,
+    /// Answers a second in the epoch before.
+    before: f64,
+    /// Over the whole life of the lane.
+    all: Score,
+    /// Questions missed since one was answered or a control was sent.
+    streak: u32,
+    /// Whether a control is due: is what was missed a matter of pace?
+    check: bool,
     /// Controls answered since a question was.
     proofs: u32,
+}
+
+/// What came of a pace.
+#[derive(Clone, Copy, Debug)]
+struct Epoch {
+    since: Time,
+    asked: u32,
+    score: Score,
+    /// Questions missed: nobody knows yet whether they can be answered.
+    doubts: u32,
+    /// Whether a control was answered.
+    vouched: bool,
+}
+
+/// What became of packets to flows whose node answers: controls, and questions that were answered in the end. What is missing
+/// of others tells nothing of a limit, for there may be nobody.
+#[derive(Clone, Copy, Debug, Default)]
+struct Score {
+    hits: u32,
+    misses: u32,
 }
 
 /// Whose turn it is in a lane.
@@ -137,6 +161,11 @@ impl Lanes {
         }
     }
 
+    /// Closes the lane of a hop at which there is no more control: all flows answered there ended nearer.
+    pub(super) fn close(&mut self, ttl: Ttl) {
+        self.hops.remove(&ttl);
+    }
+
     /// Takes in what became of a control.
     pub(super) fn control(&mut self, ttl: Ttl, answered: bool, now: Time) {
         match self.hops.get_mut(&ttl) {
@@ -153,27 +182,32 @@ impl Lanes {
                 }
             }
             Some(Hop::Limited(lane)) => {
-                lane.learn(1, answered);
+                lane.learn(u32::from(answered), u32::from(!answered));
                 lane.proofs = if answered { lane.proofs + 1 } else { 0 };
-                if answered {
-                    lane.rate = (lane.rate * GAIN_PROOF).min(RATE.1);
-                }
+                lane.epoch.vouched |= answered;
             }
             Some(Hop::Clear(_)) | None => {}
         }
     }
 
     /// Takes in that a question was answered, after so many packets in its lane.
-    pub(super) fn answered(&mut self, ttl: Ttl, flow: FlowId, tries: u32, now: Time) {
+    pub(super) fn answered(&mut self, ttl: Ttl, flow: FlowId, tries: u32) {
         self.settled(ttl, flow);
         match self.hops.get_mut(&ttl) {
             Some(Hop::Testing(test)) => test.answers += 1,
             Some(Hop::Limited(lane)) if tries > 0 => {
-                lane.learn(tries, true);
-                lane.proofs = 0;
-                lane.heard = now;
+                lane.learn(1, tries - 1);
+                (lane.proofs, lane.streak) = (0, 0);
             }
             _ => {}
+        }
+    }
+
+    /// Takes in that a packet that a lane let go was not answered in time.
+    pub(super) fn missed(&mut self, ttl: Ttl) {
+        if let Some(Hop::Limited(lane)) = self.hops.get_mut(&ttl) {
+            lane.epoch.doubts += 1;
+            lane.streak += 1;
         }
     }
 
@@ -187,8 +221,7 @@ impl Lanes {
     /// Whether a question was asked often enough in its lane to be given up.
     pub(super) fn is_hopeless(&self, ttl: Ttl, tries: u32) -> bool {
         let Some(Hop::Limited(lane)) = self.hops.get(&ttl) else { return false };
-        let share = (f64::from(lane.hits) + 0.5) / (f64::from(lane.tried) + 1.0);
-        let missed = (1.0 - share).max(1e-6).powi(i32::try_from(tries).unwrap_or(i32::MAX));
+        let missed = (1.0 - lane.all.share()).max(1e-6).powi(i32::try_from(tries).unwrap_or(i32::MAX));
         match tries {
             _ if tries >= TRIES.1 => true,
             _ if lane.proofs >= PROOFS => tries > 0,
@@ -233,54 +266,77 @@ impl Lane {
         Self {
             rate,
             next: now,
-            turns: 0,
-            heard: now,
-            since: now,
-            asked: 0,
-            answered: 0,
-            tried: 0,
-            hits: 0,
+            epoch: Epoch::new(now),
+            before: 0.0,
+            all: Score::default(),
+            streak: 0,
+            check: false,
             proofs: 0,
         }
     }
 
-    fn learn(&mut self, tries: u32, answered: bool) {
-        self.tried += tries;
-        if answered {
-            self.hits += 1;
-            self.answered += 1;
+    fn learn(&mut self, hits: u32, misses: u32) {
+        for score in [&mut self.epoch.score, &mut self.all] {
+            score.hits += hits;
+            score.misses += misses;
         }
     }
 
     fn take(&mut self, now: Time, retry: Duration) -> Turn {
-        let elapsed = now.since(self.since).as_secs_f64();
-        if elapsed >= retry.as_secs_f64().max(EPOCH / self.rate) {
-            // What was asked in the last moments cannot have been answered yet: the pace errs by that to the slow side.
-            let rate = match self.answered {
-                0 if self.proofs >= PROOFS => self.rate,
-                0 => self.rate / 2.0,
-                all if all >= self.asked => f64::from(all) / elapsed * GAIN_FREE,
-                // Where controls are answered the rest is not a matter of pace.
-                _ if self.proofs > 0 => self.rate,
-                some => f64::from(some) / elapsed * GAIN,
-            };
-            self.rate = rate.clamp(RATE.0, RATE.1);
-            (self.since, self.asked, self.answered) = (now, 0, 0);
+        let elapsed = now.since(self.epoch.since);
+        if elapsed >= retry && self.epoch.asked >= EPOCH {
+            self.rate = (self.rate * self.factor(elapsed)).clamp(RATE.0, RATE.1);
+            self.before = f64::from(self.epoch.score.hits) / elapsed.as_secs_f64();
+            self.check = self.epoch.score.misses == 0 && self.epoch.doubts > 0;
+            self.epoch = Epoch::new(now);
         }
         self.next = now + Duration::from_secs_f64(1.0 / self.rate);
-        self.asked += 1;
-        self.turns += 1;
-        let silent = now.since(self.heard).as_secs_f64() >= retry.as_secs_f64().max(SILENCE / self.rate);
-        if silent && self.proofs < PROOFS && self.turns.is_multiple_of(2) {
+        self.epoch.asked += 1;
+        if (self.check || self.streak >= STREAK) && self.proofs < PROOFS {
+            (self.check, self.streak) = (false, 0);
             Turn::Control
         } else {
             Turn::Question
         }
     }
+
+    /// How much faster the lane is to become after what came of its pace in this time.
+    fn factor(&self, elapsed: Duration) -> f64 {
+        let Epoch { asked, score, doubts, vouched, .. } = self.epoch;
+        let part = f64::from(score.hits) / f64::from(asked);
+        // Where little waited, nobody knows whether more would have been answered.
+        let is_busy = f64::from(asked) / elapsed.as_secs_f64() >= self.rate * BUSY;
+        let is_free = self.all.share() >= FREE || score.hits >= 2 && vouched;
+        match score {
+            Score { hits: 0, .. } if self.proofs >= PROOFS => 1.0,
+            Score { hits: 0, .. } => 0.5,
+            Score { misses: 0, .. } if !is_busy => 1.0,
+            Score { misses: 0, hits } if (hits >= asked || vouched) && is_free => GAIN_FREE,
+            Score { misses: 0, .. } if vouched || doubts == 0 => GAIN,
+            Score { misses: 0, .. } => (part * GAIN).clamp(CAUTION, 1.0),
+            // Some were missed at a pace of before: no slower than answers come now, or came a moment ago.
+            score => (score.share().max(part) * GAIN).max((self.before / self.rate).min(1.0)),
+        }
+    }
+}
+
+impl Epoch {
+    fn new(now: Time) -> Self {
+        Self { since: now, asked: 0, score: Score::default(), doubts: 0, vouched: false }
+    }
+}
+
+impl Score {
+    /// The share that is answered, as far as so few can tell.
+    fn share(self) -> f64 {
+        (f64::from(self.hits) + 0.5) / (f64::from(self.hits + self.misses) + 1.0)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     const RETRY: Duration = Duration::from_millis(220);
@@ -318,18 +374,20 @@ mod tests {
         let mut lanes = Lanes::default();
         let suspicions = [1, 2, 2, 3].map(|flow| lanes.late(HERE, FlowId(flow)));
         assert_eq!(suspicions, [false, false, false, true]);
-        lanes.answered(HERE, FlowId(1), 0, at(1));
+        lanes.answered(HERE, FlowId(1), 0);
         assert!(!lanes.late(HERE, FlowId(2)), "one of them is answered by now");
     }
 
-    /// Against a bucket that refills at these rates, questions without end: answers come nearly as fast as they are let through,
-    /// for not many more packets.
+    /// Against a bucket that refills at these rates, questions without end, those that are missed asked again: answers come nearly as
+    /// fast as they are let through, for not many more packets.
     #[test]
     fn a_lane_finds_the_pace_of_its_limit() {
         for rate in [1.0, 10.0, 100.0] {
             let mut lanes = limited();
             let (mut tokens, mut filled) = (0.0_f64, at(220));
             let (mut now, mut asked, mut answered) = (at(220), 0.0, 0.0);
+            // How often each of those that wait was asked.
+            let mut waiting = VecDeque::from([0; 10]);
             while answered < 40.0 {
                 now = now.max(lanes.due([HERE].into_iter()).unwrap());
                 let (_, turn) = lanes.turn([HERE].into_iter(), now, RETRY).unwrap();
@@ -343,14 +401,44 @@ mod tests {
                 }
                 match turn {
                     Turn::Control => lanes.control(HERE, passes, now),
-                    Turn::Question if passes => lanes.answered(HERE, FlowId(1), 1, now),
-                    Turn::Question => {}
+                    Turn::Question => {
+                        let tries = waiting.pop_front().unwrap() + 1;
+                        if passes {
+                            lanes.answered(HERE, FlowId(1), tries);
+                            waiting.push_back(0);
+                        } else {
+                            lanes.missed(HERE);
+                            waiting.push_back(tries);
+                        }
+                    }
                 }
             }
             let seconds = now.since(at(220)).as_secs_f64();
             assert!(seconds < 40.0 / rate + 2.0, "{rate} a second: {seconds} s");
             assert!(asked < 100.0, "{rate} a second: {asked} packets");
         }
+    }
+
+    /// One of two flows is dead, nothing is limited: the other's answers and the controls keep the pace up.
+    #[test]
+    fn the_dead_do_not_slow_a_lane_down() {
+        let mut lanes = limited();
+        let (mut now, mut answered) = (at(220), 0);
+        for number in 0_u32.. {
+            now = now.max(lanes.due([HERE].into_iter()).unwrap());
+            match lanes.turn([HERE].into_iter(), now, RETRY).unwrap().1 {
+                Turn::Control => lanes.control(HERE, true, now),
+                Turn::Question if number.is_multiple_of(2) => lanes.missed(HERE),
+                Turn::Question => {
+                    lanes.answered(HERE, FlowId(1), 1);
+                    answered += 1;
+                }
+            }
+            if answered == 100 {
+                break;
+            }
+        }
+        assert!(now.since(at(220)) < Duration::from_secs(4), "{now:?}");
     }
 
     #[test]
@@ -362,7 +450,7 @@ mod tests {
             lanes.control(HERE, true, at(500));
         }
         assert!(lanes.is_hopeless(HERE, 1));
-        lanes.answered(HERE, FlowId(1), 1, at(501));
+        lanes.answered(HERE, FlowId(1), 1);
         assert!(!lanes.is_hopeless(HERE, 1), "a question is answered after all");
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Query {
     /// Whether its lane let it go, and how many packets it was let go for.
     released: bool,
     tries: u32,
+    /// Whether the last of them is still awaited.
+    tried: bool,
 }
 
 /// What ends a query before its attempts are used up.
@@ -137,6 +139,7 @@ impl Queries {
             last_sent: Time::ZERO,
             released: false,
             tries: 0,
+            tried: false,
         });
         self.queue.push_back(id);
         self.by_cell.entry((flow, ttl)).or_default().push(id);
@@ -280,6 +283,7 @@ impl Queries {
         query.attempts_left = query.attempts_left.saturating_sub(1);
         let released = std::mem::take(&mut query.released);
         query.tries += u32::from(released);
+        query.tried = released;
         // The first wait tells that an answer is late; after that only chance is to be given. In a lane each packet counts.
         let wait = if released || query.first_sent == Some(now) { patience.retry } else { patience.repeat };
         let deadline = now + wait;
@@ -341,6 +345,12 @@ impl Queries {
         Some(Expired::OutOfAttempts(id))
     }
 
+    /// The hop of a query that its lane let go, when that is not answered in time; once for each packet.
+    pub(super) fn missed(&mut self, id: QueryId) -> Option<Ttl> {
+        let query = self.get_mut(id)?;
+        std::mem::take(&mut query.tried).then_some(query.ttl)
+    }
+
     /// Waits on for a query out of attempts.
     pub(super) fn wait_until(&mut self, id: QueryId, deadline: Time) {
         if let Some(query) = self.get_mut(id) {
@@ -370,11 +380,21 @@ impl Queries {
 }
 
 /// What became of a query whose deadline has passed.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Expired {
     /// It waits for its turn again.
     Repeated(QueryId),
     /// It is out of attempts.
     OutOfAttempts(QueryId),
+}
+
+impl Expired {
+    /// Which query it is.
+    pub(super) const fn query(self) -> QueryId {
+        match self {
+            Self::Repeated(id) | Self::OutOfAttempts(id) => id,
+        }
+    }
 }
 
 impl Query {

@@ -137,11 +137,12 @@ pub(crate) struct Row {
     probes: u64,
     pub(crate) most_probes: u32,
     time: Duration,
+    longest: Duration,
 }
 
 impl Row {
-    pub(crate) const HEADER: &str = "| topology | strategy | faults | runs | missed | at most (95 %) | false links | probes | at most | seconds |\n\
-                                     |---|---|---|---|---|---|---|---|---|---|";
+    pub(crate) const HEADER: &str = "| topology | strategy | faults | runs | missed | at most (95 %) | false links | probes | at most | seconds | at most |\n\
+                                     |---|---|---|---|---|---|---|---|---|---|---|";
 
     fn new(campaign: &Campaign) -> Self {
         Self {
@@ -157,6 +158,7 @@ impl Row {
             probes: 0,
             most_probes: 0,
             time: Duration::ZERO,
+            longest: Duration::ZERO,
         }
     }
 
@@ -174,6 +176,7 @@ impl Row {
         self.probes += u64::from(trace.probes_sent);
         self.most_probes = self.most_probes.max(trace.probes_sent);
         self.time += trace.duration;
+        self.longest = self.longest.max(trace.duration);
     }
 
     fn take(&mut self, part: Self) {
@@ -184,6 +187,7 @@ impl Row {
         self.probes += part.probes;
         self.most_probes = self.most_probes.max(part.most_probes);
         self.time += part.time;
+        self.longest = self.longest.max(part.longest);
     }
 
     /// Mean of the probes sent in a run.
@@ -239,9 +243,10 @@ impl fmt::Display for Row {
         let protocol = if *protocol == Protocol::Udp { String::new() } else { format!(" {protocol}") };
         let conditions = if conditions.is_empty() { "none".to_owned() } else { conditions.join(", ") };
         let (bound, probes, seconds) = (self.upper_bound(), self.probes(), self.seconds());
+        let longest = self.longest.as_secs_f64();
         write!(
             f,
-            "| {name} | {strategy}{protocol} | {conditions} | {runs} | {missed} | {bound:.4} | {false_links} | {probes:.0} | {most_probes} | {seconds:.3} |"
+            "| {name} | {strategy}{protocol} | {conditions} | {runs} | {missed} | {bound:.4} | {false_links} | {probes:.0} | {most_probes} | {seconds:.3} | {longest:.2} |"
         )
     }
 }

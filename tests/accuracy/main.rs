@@ -185,7 +185,7 @@ fn with_protocols(topology: &str, runs: u32) -> Vec<Campaign> {
 }
 
 /// Where a row looks wrong: one of its runs as the command line would print it. TOPOLOGY, SEED, STRATEGY, PROTOCOL, LOSS (a share),
-/// LIMIT (answers a second) and MAX (probes) say which.
+/// LIMIT (answers a second) and MAX (probes) say which. With RUNS it is the row of so many runs instead.
 #[test]
 #[ignore = "to look at: make look TOPOLOGY=unequal SEED=7"]
 fn look() {
@@ -199,6 +199,11 @@ fn look() {
     };
     let limit = variable("LIMIT", 0);
     let campaign = if limit > 0 { campaign.with_limits(limit) } else { campaign };
+    let runs = variable("RUNS", 0);
+    if runs > 0 {
+        println!("{}\n{}", Row::HEADER, Campaign { runs, ..campaign }.run());
+        return;
+    }
     let (trace, _) = campaign.one(variable("SEED", 0));
     let report = Report { host: "d", started: Timestamp::UNIX_EPOCH, trace: &trace };
     println!("{}", render::table(&report, TableOptions { dedup: true, ..TableOptions::default() }));
