@@ -2,20 +2,19 @@
 //! Grafana's own code, in node. Knows processes and ports; what a dashboard is stands in the scripts beside this file.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers here are tests as well")]
 
+#[path = "../support/events.rs"]
 mod events;
+#[path = "../support/servers.rs"]
+mod servers;
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    thread,
-    time::Duration,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Output},
 };
 
-/// How often to look for something that has to happen, [`PAUSE`] apart, before the test fails: two minutes.
-const LOOKS: usize = 600;
-const PAUSE: Duration = Duration::from_millis(200);
+use servers::{Running, get, unused, wait_for};
 
 /// The node that Grafana's code wants; that of a distribution may be too old for it.
 const NODE: &str = ".test-tools/grafana/node_modules/.bin/node";
@@ -32,52 +31,6 @@ fn run(script: &str, environment: &[(&str, &str)]) {
     let said = [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     let passed = said.lines().find_map(|line| line.strip_prefix("# pass ")?.parse::<u32>().ok());
     assert!(status.success() && passed > Some(1), "{said}");
-}
-
-/// A process that is ended when it is dropped, and what it said until then.
-struct Running {
-    process: Child,
-    log: PathBuf,
-}
-
-impl Running {
-    fn start(program: &str, arguments: &[String], log: PathBuf) -> Self {
-        let process = Command::new(program)
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
-        Self { process, log }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// An address on loopback where nobody listened a moment ago.
-fn unused() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
-}
-
-fn get(url: &str) -> Option<String> {
-    let output = Command::new("curl").args(["--silent", "--fail", "--max-time", "10", url]).output().unwrap();
-    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
-}
-
-fn wait_for(what: &str, process: &Running, mut look: impl FnMut() -> bool) {
-    for _ in 0..LOOKS {
-        if look() {
-            return;
-        }
-        thread::sleep(PAUSE);
-    }
-    panic!("waited in vain for {what}; the log says:\n{}", fs::read_to_string(&process.log).unwrap());
 }
 
 /// How many series a query finds.
