@@ -11,6 +11,7 @@
     reason = "a test says what is wrong by panicking, its helpers too"
 )]
 
+mod alert;
 mod asn;
 mod exporter;
 mod formats;
