@@ -13,9 +13,11 @@ mod rules;
 mod runbook;
 #[path = "../support/servers.rs"]
 mod servers;
+mod systemd;
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -48,4 +50,13 @@ fn outcome(command: &mut Command) -> (bool, String) {
     let Output { status, stdout, stderr } =
         output.unwrap_or_else(|error| panic!("{command:?}: {error}; scripts/install-test-tools installs it"));
     (status.success(), [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat())
+}
+
+/// Whether raw sockets can be had here; if not, says that a test is skipped.
+fn skipped() -> bool {
+    let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    !root
 }
