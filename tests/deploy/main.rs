@@ -7,10 +7,12 @@
     reason = "the helpers here are tests as well"
 )]
 
+mod container;
 #[path = "../support/events.rs"]
 mod events;
 mod rules;
 mod runbook;
+mod scrape;
 #[path = "../support/servers.rs"]
 mod servers;
 mod systemd;
@@ -50,6 +52,11 @@ fn outcome(command: &mut Command) -> (bool, String) {
     let Output { status, stdout, stderr } =
         output.unwrap_or_else(|error| panic!("{command:?}: {error}; scripts/install-test-tools installs it"));
     (status.success(), [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat())
+}
+
+/// A program of .test-tools.
+fn tool(name: &str) -> Command {
+    Command::new(path(".test-tools/bin").join(name))
 }
 
 /// Whether raw sockets can be had here; if not, says that a test is skipped.
