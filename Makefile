@@ -4,7 +4,7 @@ CARGO ?= cargo
 PROGRAM := target/release/traceflow_exporter
 export TRACEFLOW_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: run build install test tools check unit lab accuracy look goldens pictures schema fuzz bench clean
+.PHONY: run build install test tools check unit lab accuracy look goldens pictures schema manifests fuzz bench clean
 
 run: build
 	$(PROGRAM) --config.file=config.example.yaml
@@ -60,6 +60,10 @@ goldens:
 # docs/config.schema.json made anew of the types that read the configuration.
 schema:
 	WRITE_SCHEMA=1 $(CARGO) test --locked --lib config::schema::the_file
+
+# deploy/kubernetes/base/prometheusrule.yaml made anew of deploy/prometheus/traceflow.rules.yaml.
+manifests:
+	scripts/make-prometheusrule >deploy/kubernetes/base/prometheusrule.yaml
 
 # What each format of `trace --format` looks like, made anew; `git diff` shows what became of it.
 pictures:

@@ -10,6 +10,7 @@
 mod container;
 #[path = "../support/events.rs"]
 mod events;
+mod kubernetes;
 mod rules;
 mod runbook;
 mod scrape;
