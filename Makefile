@@ -4,7 +4,7 @@ CARGO ?= cargo
 PROGRAM := target/release/traceflow_exporter
 export TRACEFLOW_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: run build install test tools check unit lab accuracy look goldens pictures schema manifests fuzz bench clean
+.PHONY: run build install package test tools check unit lab accuracy look goldens pictures schema manifests fuzz bench clean
 
 run: build
 	$(PROGRAM) --config.file=config.example.yaml
@@ -24,6 +24,11 @@ install:
 	install -D -m 644 $(GENERATED)/_traceflow_exporter $(SHARE)/zsh/site-functions/_traceflow_exporter
 	install -D -m 644 $(GENERATED)/traceflow_exporter.fish $(SHARE)/fish/vendor_completions.d/traceflow_exporter.fish
 	for page in $(GENERATED)/*.1; do install -D -m 644 $$page $(SHARE)/man/man1/$$(basename $$page) || exit 1; done
+
+# The Debian package, into target/debian; with cargo-deb, which scripts/install-test-tools gets.
+package: build
+	rm -rf $(GENERATED) && mkdir -p $(GENERATED) && $(PROGRAM) generate $(GENERATED)
+	.test-tools/bin/cargo-deb --no-build --no-strip --locked
 
 # Everything that has to hold before a change lands: formatting, lints, all tests, also those on network namespaces
 # (as root; without root they say that they were skipped).

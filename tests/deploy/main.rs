@@ -11,6 +11,7 @@ mod container;
 #[path = "../support/events.rs"]
 mod events;
 mod kubernetes;
+mod package;
 mod rules;
 mod runbook;
 mod scrape;
