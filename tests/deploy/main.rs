@@ -7,6 +7,7 @@
     reason = "the helpers here are tests as well"
 )]
 
+mod claims;
 mod container;
 #[path = "../support/events.rs"]
 mod events;
@@ -18,6 +19,7 @@ mod scrape;
 #[path = "../support/servers.rs"]
 mod servers;
 mod systemd;
+mod workflows;
 
 use std::{
     fs,

@@ -59,7 +59,10 @@ fn the_package_installs_all_that_the_program_comes_with() {
     assert_eq!(fs::read_to_string(&configuration).unwrap(), read("config.example.yaml"));
     let installed = root.join("usr/bin/traceflow_exporter");
     let said = succeed(Command::new(&installed).arg("--version"));
-    assert!(said.starts_with(&format!("traceflow_exporter, version {} ", env!("CARGO_PKG_VERSION"))), "{said}");
+    assert!(
+        said.starts_with(&format!("traceflow_exporter, version {} ", env!("CARGO_PKG_VERSION"))),
+        "{said}"
+    );
     succeed(Command::new(&installed).arg("--config.check").arg("--config.file").arg(&configuration));
 
     // What the unit starts is what was installed.
