@@ -22,6 +22,14 @@ fn each_alert_has_its_section_and_each_section_its_alert() {
     }
 }
 
+#[test]
+fn the_readme_names_every_alert() {
+    let text = read("README.md");
+    for alert in alerts() {
+        assert!(text.contains(&format!("`{alert}`")), "{alert}");
+    }
+}
+
 /// Every query: indented lines that are no commands.
 pub(crate) fn queries() -> Vec<String> {
     let text = read(RUNBOOK);
