@@ -109,6 +109,12 @@ fn manifests_find_each_other() {
         service.pointer("/spec/ports/0/port").unwrap()
     );
     assert_eq!(text(&probe, "/spec/prober/url"), url);
+    assert_eq!(text(&probe, "/spec/prober/path"), "/probe");
+    // Neither NET_RAW nor hostPath is in what `baseline` allows.
+    assert_eq!(
+        namespace.pointer("/metadata/labels/pod-security.kubernetes.io~1enforce").unwrap(),
+        "privileged"
+    );
     for name in OURS.iter().skip(1).chain(&OPERATORS) {
         assert_eq!(
             manifest(name).pointer("/metadata/namespace"),

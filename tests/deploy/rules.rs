@@ -133,6 +133,14 @@ fn a_prometheus_evaluates_every_rule_and_every_query_of_the_runbook() {
             assert!(known.contains(metric), "there is no {metric}: {}", rule["expr"]);
         }
     }
+    let federation = yaml(&read("deploy/prometheus/federation.yaml"));
+    for selector in federation["scrape_configs"][0]["params"]["match[]"].as_array().unwrap() {
+        let url = format!("http://{prometheus}/federate");
+        let selector = format!("match[]={}", selector.as_str().unwrap());
+        let said = succeed(Command::new("curl").args(["-sSfG", "--data-urlencode", &selector, &url]));
+        assert!(said.lines().any(|line| !line.starts_with('#')), "{selector} finds nothing");
+    }
+
     let queries = runbook::queries();
     assert!(queries.len() > 20, "{queries:?}");
     for query in queries {

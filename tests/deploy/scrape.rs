@@ -18,14 +18,15 @@ use crate::{
 const CONFIGURATIONS: [&str; 4] = ["prometheus", "probe", "federation", "remote-write"];
 const EXPORTERS: usize = 3;
 
-fn file(name: &str) -> String {
+fn file_of(name: &str) -> String {
     format!("deploy/prometheus/{name}.yaml")
 }
 
 #[test]
 fn promtool_finds_all_configurations_right() {
     for name in CONFIGURATIONS {
-        let said = succeed(Command::new("promtool").args(["check", "config", "--lint-fatal", &file(name)]));
+        let said =
+            succeed(Command::new("promtool").args(["check", "config", "--lint-fatal", &file_of(name)]));
         assert!(said.contains("SUCCESS") || said.contains("is valid"), "{name}: {said}");
     }
 }
@@ -75,7 +76,7 @@ fn label<'a>(target: &'a Value, set: &str, name: &str) -> &'a str {
 #[test]
 fn vantage_points_are_told_apart() {
     let further =
-        read(&file("prometheus")).replace("# - targets", "- targets").replace("#   labels", "  labels");
+        read(&file_of("prometheus")).replace("# - targets", "- targets").replace("#   labels", "  labels");
     let found = scraped(&further, None);
     let points: BTreeSet<_> = found
         .iter()
@@ -92,7 +93,7 @@ fn vantage_points_are_told_apart() {
 /// The example's targets as the exporter is asked for them.
 #[test]
 fn each_target_is_asked_for_by_name_and_module() {
-    let found = scraped(&read(&file("probe")), Some(&read("deploy/prometheus/targets/example.yaml")));
+    let found = scraped(&read(&file_of("probe")), Some(&read("deploy/prometheus/targets/example.yaml")));
     let probes: BTreeMap<_, _> = found
         .iter()
         .filter(|target| target["labels"]["job"] == "traceflow-probe")
@@ -129,7 +130,7 @@ fn shards_are_disjoint_and_complete() {
         assert_eq!(map.len(), count, "a target is scraped twice");
         map
     };
-    let alone = read(&file("probe"));
+    let alone = read(&file_of("probe"));
     let all = exporters_of(&alone);
     assert_eq!(all.keys().cloned().collect::<BTreeSet<_>>(), names);
     let mut shares = BTreeMap::<_, usize>::new();
@@ -170,9 +171,9 @@ fn alternatives(pattern: &str) -> Vec<String> {
 fn what_goes_further_has_names_that_exist() {
     let metrics = read("docs/metrics.md");
     let rules = read(RULES);
-    let federation = yaml(&read(&file("federation")));
+    let federation = yaml(&read(&file_of("federation")));
     let selectors = federation["scrape_configs"][0]["params"]["match[]"].as_array().unwrap().clone();
-    let remote = yaml(&read(&file("remote-write")));
+    let remote = yaml(&read(&file_of("remote-write")));
     let dropped = remote["remote_write"][0]["write_relabel_configs"][0]["regex"].as_str().unwrap();
     let mut names = alternatives(dropped);
     for selector in &selectors {
@@ -187,6 +188,105 @@ fn what_goes_further_has_names_that_exist() {
     }
     assert!(rules.contains("record: target:traceflow_"));
     assert!(path("deploy/prometheus/targets/example.yaml").exists());
+}
+
+/// Into another Prometheus, which takes what Mimir and Thanos take.
+#[test]
+fn what_is_written_elsewhere_arrives_without_the_pictures() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let (exporter, sender, receiver) = (unused(), unused(), unused());
+    let arguments = ["demo".to_owned(), format!("--web.listen-address={exporter}")];
+    let demo = Running::start(env!("CARGO_BIN_EXE_traceflow_exporter"), &arguments, file("exporter.log"));
+    wait_for("the first rounds", &demo, || get(&format!("http://{exporter}/-/ready")).is_some());
+
+    let config = read(&file_of("remote-write"))
+        .replace("traceflow-exporter:10659", &exporter.to_string())
+        .replace("http://mimir:9009/api/v1/push", &format!("http://{receiver}/api/v1/write"))
+        .replace("scrape_interval: 15s", "scrape_interval: 1s");
+    assert_eq!(config.matches("127.0.0.1").count(), 2, "{config}");
+    fs::write(file("sender.yaml"), config).unwrap();
+    fs::write(file("receiver.yaml"), "").unwrap();
+    let start = |name: &str, address, further: &[&str]| {
+        let mut arguments = vec![
+            format!("--config.file={}", file(&format!("{name}.yaml")).display()),
+            format!("--web.listen-address={address}"),
+        ];
+        arguments.extend(further.iter().map(|&word| word.to_owned()));
+        Running::start("prometheus", &arguments, file(&format!("{name}.log")))
+    };
+    let data = ["receiver", "sender"].map(|name| file(name).display().to_string());
+    let stored = format!("--storage.tsdb.path={}", data[0]);
+    let receiving = start("receiver", receiver, &["--web.enable-remote-write-receiver", &stored]);
+    let agent = format!("--storage.agent.path={}", data[1]);
+    let sending = start("sender", sender, &["--enable-feature=agent", &agent]);
+    let found = |query: &str| {
+        let answer = get(&format!("http://{receiver}/api/v1/query?query={query}")).unwrap_or_default();
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        answer.pointer("/data/result").and_then(Value::as_array).map_or(0, Vec::len)
+    };
+    wait_for("the receiver", &receiving, || get(&format!("http://{receiver}/-/ready")).is_some());
+    wait_for("five targets", &sending, || found("traceflow_target_up%7Bsite=%22ams%22%7D") == 5);
+    wait_for("their hops", &sending, || found("traceflow_hop_nodes") > 10);
+    // What is dropped is exported.
+    assert!(get(&format!("http://{exporter}/metrics")).unwrap().contains("\ntraceflow_link_flows{"));
+    assert_eq!(found("%7B__name__=~%22traceflow_(node_info%7Clink_flows)%22%7D"), 0);
+}
+
+/// By a running Alertmanager: of two alerts of the same exporter or target the second says nothing new.
+#[test]
+fn what_follows_from_another_alert_is_not_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = unused();
+    let arguments = [
+        format!("--config.file={}", path(&file_of("alertmanager")).display()),
+        format!("--storage.path={}", directory.path().display()),
+        format!("--web.listen-address={address}"),
+        "--cluster.listen-address=".to_owned(),
+    ];
+    let server = Running::start("prometheus-alertmanager", &arguments, directory.path().join("log"));
+    wait_for("Alertmanager", &server, || get(&format!("http://{address}/-/ready")).is_some());
+    let alert = |name: &str, instance: &str, target: &str| {
+        // With a severity that is sent to nobody.
+        serde_json::json!({ "labels": {
+            "alertname": format!("Traceflow{name}"), "instance": instance, "target": target, "severity": "info" } })
+    };
+    let alerts = serde_json::json!([
+        alert("ExporterDown", "dead", ""),
+        alert("TargetUnreachable", "dead", "shop"),
+        alert("TargetUnreachable", "a", "shop"),
+        alert("HopLoss", "a", "shop"),
+        alert("HopLoss", "a", "other"),
+        alert("PathBlackholed", "b", "shop"),
+        alert("HopLoss", "b", "shop"),
+        alert("PathFlapping", "c", "shop"),
+        alert("PathChanged", "c", "shop"),
+        alert("PathsLost", "c", "other"),
+    ]);
+    let url = format!("http://{address}/api/v2/alerts");
+    let mut post = Command::new("curl");
+    post.args(["-sSf", "-H", "Content-Type: application/json", "-d", &alerts.to_string(), &url]);
+    succeed(&mut post);
+    let mut inhibited = BTreeSet::new();
+    wait_for("what is inhibited", &server, || {
+        let answer = get(&url).unwrap_or_default();
+        let answer: Vec<Value> = serde_json::from_str(&answer).unwrap_or_default();
+        let silent =
+            answer.iter().filter(|alert| !alert["status"]["inhibitedBy"].as_array().unwrap().is_empty());
+        inhibited = silent
+            .map(|alert| {
+                ["alertname", "instance", "target"].map(|name| label(alert, "labels", name).to_owned())
+            })
+            .collect();
+        answer.len() == alerts.as_array().unwrap().len() && inhibited.len() >= 4
+    });
+    let expected = [
+        ["TraceflowTargetUnreachable", "dead", "shop"],
+        ["TraceflowHopLoss", "a", "shop"],
+        ["TraceflowHopLoss", "b", "shop"],
+        ["TraceflowPathChanged", "c", "shop"],
+    ];
+    assert_eq!(inhibited, expected.map(|alert| alert.map(str::to_owned)).into());
 }
 
 /// A message each to who has to know, and none where the cause is told already.
