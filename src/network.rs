@@ -93,6 +93,7 @@ enum Command {
     Configure { max_pps: u32, wanted: Wanted, result: oneshot::Sender<Result<(), SocketError>> },
     End { ticket: u64 },
     Look { ticket: u64, answer: oneshot::Sender<Progress> },
+    Show { ticket: u64, answer: oneshot::Sender<Trace> },
 }
 
 /// Why the driver does not go on as it was told.
@@ -267,6 +268,13 @@ impl<M: Medium> Driver<M> {
                 if let Some(progress) = id.and_then(|id| self.exchange.progress(*id)) {
                     // Whoever asked may be gone.
                     let _ = answer.send(progress);
+                }
+            }
+            Command::Show { ticket, answer } => {
+                let id = self.tickets.get(&ticket);
+                if let Some(trace) = id.and_then(|id| self.exchange.so_far(*id)) {
+                    // Whoever asked may be gone.
+                    let _ = answer.send(trace);
                 }
             }
         }

@@ -337,11 +337,22 @@ impl Tracer {
 
     /// The result, also of a trace that is not over yet. `template` names the addresses that the probes carried.
     #[must_use]
-    pub fn into_trace(self, template: &Template) -> Trace {
-        let ending = self.finished.or(self.closing);
+    pub fn into_trace(mut self, template: &Template) -> Trace {
+        let evidence = std::mem::take(&mut self.evidence);
+        self.result(template, evidence)
+    }
+
+    /// What the result would be if the trace ended now; it goes on.
+    #[must_use]
+    pub fn so_far(&self, template: &Template) -> Trace {
+        self.result(template, self.evidence.clone())
+    }
+
+    fn result(&self, template: &Template, evidence: Evidence) -> Trace {
+        let ending = self.finished.as_ref().or(self.closing.as_ref()).cloned();
         let ending =
             ending.unwrap_or(Ending { reason: StopReason::TimeLimit, detail: Some("interrupted".into()) });
-        let mut route = Route::build(&self.evidence);
+        let mut route = Route::build(&evidence);
         route.confidence = self.policy.confidence().filter(|_| !route.hops.is_empty()).or(route.confidence);
         Trace {
             destination: template.destination,
@@ -355,7 +366,7 @@ impl Tracer {
             probes_sent: self.probes_sent,
             replies_received: self.replies_received,
             route,
-            evidence: self.evidence,
+            evidence,
             annotations: Annotations::default(),
         }
     }

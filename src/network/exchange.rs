@@ -144,6 +144,13 @@ impl Exchange {
         Some(self.rounds.get(&id)?.tracer.progress())
     }
 
+    /// What a trace knows by now; it goes on. `None` where it is over.
+    #[must_use]
+    pub fn so_far(&self, id: RoundId) -> Option<Trace> {
+        let round = self.rounds.get(&id)?;
+        Some(round.tracer.so_far(&round.template))
+    }
+
     /// The next packet to send now; `None` when there is nothing to send yet. Its bytes are in [`Self::packet`] until the
     /// next call.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {

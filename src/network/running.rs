@@ -29,6 +29,13 @@ impl Running {
         progress.await.ok()
     }
 
+    /// What is known so far, as if it ended now; it goes on. `None` when it is over.
+    pub async fn so_far(&self) -> Option<Trace> {
+        let (answer, trace) = oneshot::channel();
+        self.commands.send(Command::Show { ticket: self.ticket, answer }).ok()?;
+        trace.await.ok()
+    }
+
     /// Ends the trace now. What is known so far is its result.
     pub fn end(&self) {
         // Where the driver has ended, waiting for the result says so.

@@ -243,3 +243,24 @@ fn a_kernel_that_stays_busy_ends_the_trace_and_no_other() {
     exchange.start(end, template, None, settings(1, 1));
     assert!(exchange.poll_transmit(end + Duration::from_secs(1)).is_some());
 }
+
+#[test]
+fn what_is_known_so_far_is_what_an_end_now_would_tell() {
+    let topology: Topology = "s -> r1 -> d".parse().unwrap();
+    let network = Network::new(&topology, Family::V4, 1);
+    let template = Bench::new(network.clone(), 0, 1, 1).template(network.destination(), Protocol::Udp);
+    let mut exchange = Exchange::new([7; 16], 1000, Time::ZERO);
+    let id = exchange.start(Time::ZERO, template, None, settings(2, 1));
+    for sent in 1..=2 {
+        assert!(exchange.poll_transmit(Time::ZERO).is_some());
+        let trace = exchange.so_far(id).unwrap();
+        assert_eq!((trace.probes_sent, trace.stop_reason.name()), (sent, "time_limit"));
+    }
+    let so_far = exchange.so_far(id);
+    assert!(exchange.poll_finished().is_none() && exchange.poll_transmit(Time::ZERO).is_some(), "it goes on");
+    let mut other = exchange.so_far(id);
+    assert_ne!(other, so_far);
+    exchange.stop(id);
+    assert_eq!(exchange.poll_finished().map(|(_, trace)| trace), other.take());
+    assert_eq!(exchange.so_far(id), None);
+}
