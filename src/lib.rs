@@ -6,9 +6,9 @@
 //! [`config`] reads a file into a validated value, to which [`target_files`] adds targets. For each of them the [`scheduler`] runs a task that waits for the
 //! target's place in the interval, asks [`resolve`] for an address, turns the module's settings into a [`request`], and has
 //! the trace made. [`monitor`] takes in the outcome and yields a snapshot, which goes into the [`store`] once [`storage`] has
-//! what is to outlast the process. [`asn`] and [`names`] tell whom addresses belong to; what they say goes into the trace as
+//! what is to outlast the process. [`asn`] and [`names`], as [`mod@whois`] holds them, tell whom addresses belong to; what they say goes into the trace as
 //! [`annotations`]. The views read the store and nothing else: [`metrics`] as the Prometheus exposition,
-//! [`web`] as pages and JSON, [`render`] as what `trace HOST` prints, which [`mod@compare`] reads again. [`cli`] is where the parts are put together.
+//! [`web`] as pages and JSON (and what a [`prober`] finds for who asks `/probe`), [`render`] as what `trace HOST` prints, which [`mod@compare`] reads again. [`cli`] is where the parts are put together.
 //!
 //! A trace is the work of a [`tracer`]: an engine without sockets or clock that is told the time and what was answered, and
 //! says what to send and when to come back. A policy in it, one for each [`strategy`], chooses which flow to ask at which
@@ -40,6 +40,7 @@ pub mod names;
 pub mod network;
 pub mod privilege;
 pub mod probe;
+pub mod prober;
 pub mod render;
 pub mod request;
 pub mod resolve;
@@ -55,4 +56,5 @@ pub mod time;
 pub mod trace;
 pub mod tracer;
 pub mod web;
+pub mod whois;
 pub mod wire;

@@ -19,7 +19,10 @@ use prometheus::{core::Collector, process_collector::ProcessCollector};
 
 pub use self::exposition::CONTENT_TYPE;
 use self::{exposition::Exposition, target::Target};
-use crate::{counters::Counters, store::Store};
+use crate::{
+    counters::Counters,
+    store::{Snapshot, Store},
+};
 
 /// All that one scrape shows.
 #[derive(Clone, Copy, Debug)]
@@ -89,8 +92,9 @@ pub fn render(scrape: &Scrape<'_>) -> String {
 
     let mut out = Exposition::default();
     engine::build_info(&mut out);
-    target::write(&mut out, &targets);
-    hop::write(&mut out, &targets);
+    target::write_found(&mut out, &targets);
+    target::write_kept(&mut out, &targets);
+    hop::write(&mut out, &targets, true);
     engine::write(&mut out, scrape.engine, scrape.store);
     if let Some(reload) = scrape.reload {
         engine::write_reload(&mut out, reload);
@@ -98,5 +102,16 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     if let Some(Process(collector)) = scrape.process {
         out.families(&collector.collect());
     }
+    out.into_text()
+}
+
+/// What one trace that was asked for found, in the same format: the gauges of a target, without what is counted over rounds.
+#[must_use]
+pub fn render_probed(snapshot: &Snapshot, limits: Limits) -> String {
+    let targets = [Target::new(snapshot, limits)];
+    let mut out = Exposition::default();
+    engine::write_probe(&mut out, snapshot);
+    target::write_found(&mut out, &targets);
+    hop::write(&mut out, &targets, false);
     out.into_text()
 }

@@ -14,10 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 pub use self::fleet::{Fleet, Plan};
 use self::{fleet::Order, slots::Slots, turns::Turns};
 use crate::{
-    asn::{DatabaseFile, Systems},
+    asn::Systems,
     config::Target,
     monitor::{Monitor, State},
-    names::Names,
     network::{
         Network,
         clock::{self, Clock},
@@ -28,6 +27,7 @@ use crate::{
     store::{RoundGuard, Store},
     time::Time,
     trace::{StopReason, Trace},
+    whois::Whois,
 };
 
 /// Share of the interval that a round may wait for its turn before it counts as delayed.
@@ -44,15 +44,6 @@ const WRITES_MAX: usize = 16;
 
 /// How long names that come in are gathered before they are shown.
 const NAMES_PAUSE: Duration = Duration::from_secs(1);
-
-/// What tells whom addresses belong to.
-#[derive(Clone, Debug, Default)]
-pub struct Whois {
-    /// Their names.
-    pub names: Option<Names>,
-    /// Their autonomous systems.
-    pub systems: Option<DatabaseFile>,
-}
 
 /// What all targets share.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ mod gate;
 mod limit;
 mod listen;
 mod page;
+mod probe;
 mod respond;
 mod security;
 mod server;
@@ -39,6 +40,7 @@ pub use self::{
 use crate::{
     counters::Counters,
     metrics::{self, Limits, Process, Reload, Scrape},
+    prober::Prober,
     store::Store,
 };
 
@@ -55,6 +57,8 @@ pub struct Bounds {
     pub connections: usize,
     /// Most responses computed at a time: each is as large as the store.
     pub renderings: usize,
+    /// Most requests at a time that wait for probes; the other connections are for those who do not.
+    pub probes: usize,
     /// How long a client may take to send a request's header, and how long a connection may be idle.
     pub header_timeout: Duration,
     /// How long that may take while further connections wait.
@@ -70,6 +74,7 @@ impl Default for Bounds {
         Self {
             connections: 128,
             renderings: 4,
+            probes: 96,
             header_timeout: Duration::from_secs(30),
             crowded_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(60),
@@ -88,6 +93,8 @@ pub struct State {
     authenticator: Authenticator,
     bounds: Bounds,
     renderings: Arc<Semaphore>,
+    probes: Semaphore,
+    prober: Option<Prober>,
     process: Process,
     configured: Mutex<Configured>,
     reloads: Option<mpsc::Sender<ReloadRequest>>,
@@ -120,6 +127,8 @@ impl State {
             authenticator: Authenticator::new(secret),
             bounds,
             renderings: Arc::new(Semaphore::new(bounds.renderings)),
+            probes: Semaphore::new(bounds.probes),
+            prober: None,
             process: Process::this(),
             configured: Mutex::default(),
             reloads: None,
@@ -145,6 +154,13 @@ impl State {
         self
     }
 
+    /// Has `/probe` ask there, which is not found otherwise.
+    #[must_use]
+    pub fn with_prober(mut self, prober: Prober) -> Self {
+        self.prober = Some(prober);
+        self
+    }
+
     /// Sets how many series a target may have.
     pub fn set_limits(&self, limits: Limits) {
         self.configured.lock().unwrap_or_else(PoisonError::into_inner).limits = limits;
@@ -155,8 +171,12 @@ impl State {
         self.configured.lock().unwrap_or_else(PoisonError::into_inner).reload = Some(reload);
     }
 
+    fn configured(&self) -> Configured {
+        *self.configured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn metrics(&self) -> String {
-        let Configured { limits, reload } = *self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        let Configured { limits, reload } = self.configured();
         metrics::render(&Scrape {
             store: &self.store,
             engine: &(self.engine)(),

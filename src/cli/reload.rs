@@ -15,7 +15,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{serve::without_effect, systemd};
+use super::systemd;
 use crate::{
     config::{Config, ConfigError},
     metrics::{Limits, Reload},
@@ -184,8 +184,8 @@ impl Reloader {
 
 /// Says what an operator may have meant in another way.
 fn warn_of(config: &Config, files: &TargetFiles) {
-    for key in without_effect(config) {
-        tracing::warn!(key, "this version does not do what the key asks for");
+    if config.probe.enabled && config.probe.allow.is_empty() {
+        tracing::warn!("probe.enabled is set, but probe.allow lists nothing: no probe is made");
     }
     for pattern in files.unmatched(config) {
         tracing::warn!(%pattern, "there is no such file of targets yet");

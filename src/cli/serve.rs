@@ -21,13 +21,15 @@ use crate::{
     names::Names,
     network::{Network, Sockets, clock, echo_id, random_secret},
     privilege,
+    prober::Prober,
     render::plural,
     request::wanted_by,
-    scheduler::{Fleet, Scheduler, Whois},
+    scheduler::{Fleet, Scheduler},
     storage::Storage,
     store::Store,
     target_files::TargetFiles,
     web,
+    whois::Whois,
 };
 
 /// Requests to reload that wait for their turn; further ones wait to be heard.
@@ -100,6 +102,9 @@ pub(super) fn operate(
         let store = Store::default();
         let rounds_max = config.global.max_rounds_in_progress;
         let systems = whois.systems.clone();
+        let config = watch::channel(Arc::new(config)).0;
+        let asked = watch::channel(whois.clone()).1;
+        let prober = Prober::new(network.clone(), config.subscribe(), asked);
         let scheduler = Scheduler::new(network.clone(), store.clone(), storage, rounds_max).with_whois(whois);
         let counted = network.clone();
         let engine = Arc::new(move || counted.counters());
@@ -107,14 +112,15 @@ pub(super) fn operate(
         let tls = parts.security.is_encrypted();
         let mut state = web::State::new(store, engine, parts.telemetry_path, secret, web::Bounds::default())
             .with_external_url(parts.external_url)
-            .with_security(parts.security);
+            .with_security(parts.security)
+            .with_prober(prober);
         if config_file.is_some() {
             state = state.with_reload(reloads);
         }
         let state = Arc::new(state);
         let mut reloader = Reloader {
             config_file,
-            config: watch::channel(Arc::new(config)).0,
+            config,
             files,
             echo_id: echo_id(secret),
             network: network.clone(),
@@ -199,12 +205,6 @@ fn report(arguments: &ServeArgs, config: &Config, files: &TargetFiles) -> Result
     print(&text)
 }
 
-/// Keys of the configuration that were set and do nothing yet.
-pub(super) fn without_effect(config: &Config) -> Vec<&'static str> {
-    let keys = [("probe.enabled", config.probe.enabled)];
-    keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect()
-}
-
 /// Who is asked whom addresses belong to. A database stands relative to the configuration file.
 fn whois(file: &Path, config: &Config) -> Result<Whois, ExitError> {
     let open = |database: &PathBuf| {
@@ -263,22 +263,6 @@ mod tests {
     };
 
     use super::*;
-
-    #[test]
-    fn keys_that_do_nothing_yet_are_named() {
-        let cases = [
-            ("targets: [{ name: a, host: h }]", &[][..]),
-            (
-                "{ target_files: [a.yaml], probe: { enabled: true }, \
-                 global: { reverse_dns: true, asn_database: a.mmdb, rediscover_interval: 2h } }",
-                &["probe.enabled"][..],
-            ),
-        ];
-        for (text, expected) in cases {
-            let config = Config::parse("test", text).unwrap();
-            assert_eq!(without_effect(&config), expected, "{text}");
-        }
-    }
 
     #[test]
     fn the_exporter_ends_with_its_parts() {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     counters::{Counters, Discard},
     flow::{Family, Protocol},
-    store::Store,
+    store::{Snapshot, Store},
 };
 
 pub(super) fn build_info(out: &mut Exposition) {
@@ -70,6 +70,21 @@ pub(super) fn write(out: &mut Exposition, engine: &Counters, store: &Store) {
         "Rounds in progress at the moment.",
         [(Labels::default(), store.rounds_in_progress() as f64)],
     );
+}
+
+/// As those who probe with other exporters know it.
+pub(super) fn write_probe(out: &mut Exposition, snapshot: &Snapshot) {
+    let took = snapshot.last_round.as_ref().map_or(0.0, |round| round.duration.as_secs_f64());
+    for (name, help, value) in [
+        (
+            "probe_success",
+            "1 when at least one flow reached the destination.",
+            f64::from(u8::from(snapshot.is_up())),
+        ),
+        ("probe_duration_seconds", "How long the probe took, name resolution included.", took),
+    ] {
+        out.gauge(name, help, [(Labels::default(), value)]);
+    }
 }
 
 pub(super) fn write_reload(out: &mut Exposition, reload: Reload) {

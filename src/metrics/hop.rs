@@ -6,12 +6,13 @@ use crate::{
     store::Tally,
 };
 
-pub(super) fn write(out: &mut Exposition, targets: &[Target<'_>]) {
-    write_hops(out, targets);
+/// What the last round found of hops, nodes and links, with the counters of hops where there are any.
+pub(super) fn write(out: &mut Exposition, targets: &[Target<'_>], counted: bool) {
+    write_hops(out, targets, counted);
     write_topology(out, targets);
 }
 
-fn write_hops(out: &mut Exposition, targets: &[Target<'_>]) {
+fn write_hops(out: &mut Exposition, targets: &[Target<'_>], counted: bool) {
     let hops =
         || targets.iter().flat_map(|target| target.detail.hops.iter().map(move |series| (target, series)));
     let labels = |target: &Target<'_>, hop: &Hop| target.labels().with("ttl", hop.ttl.to_string());
@@ -25,15 +26,16 @@ fn write_hops(out: &mut Exposition, targets: &[Target<'_>]) {
         "Nodes at this hop, silent ones included, as of the last round.",
         hops().map(|(target, HopSeries { hop, .. })| (labels(target, hop), hop.nodes.len() as f64)),
     );
+    let counted = || hops().filter(|_| counted);
     out.counter(
         "traceflow_hop_probes_sent_total",
         "Packets sent with this TTL, retries included.",
-        hops().map(|(target, HopSeries { hop, .. })| (labels(target, hop), tally(target, hop).sent)),
+        counted().map(|(target, HopSeries { hop, .. })| (labels(target, hop), tally(target, hop).sent)),
     );
     out.counter(
         "traceflow_hop_replies_received_total",
         "Answers to the packets of traceflow_hop_probes_sent_total.",
-        hops().map(|(target, HopSeries { hop, .. })| (labels(target, hop), tally(target, hop).received)),
+        counted().map(|(target, HopSeries { hop, .. })| (labels(target, hop), tally(target, hop).received)),
     );
     out.gauge(
         "traceflow_hop_rate_limited",

@@ -187,7 +187,8 @@ const COUNTERS: [Counter; 11] = [
 /// Labels of `traceflow_target_info` that the configuration cannot set.
 const OWN_LABELS: [&str; 5] = ["target", "host", "address", "protocol", "strategy"];
 
-pub(super) fn write(out: &mut Exposition, targets: &[Target<'_>]) {
+/// What the last round found of each target.
+pub(super) fn write_found(out: &mut Exposition, targets: &[Target<'_>]) {
     out.gauge(
         "traceflow_target_info",
         "What is traced and how, with the labels that the configuration adds; always 1. The address is that of the last \
@@ -197,6 +198,10 @@ pub(super) fn write(out: &mut Exposition, targets: &[Target<'_>]) {
     for (name, help, value) in GAUGES {
         out.gauge(name, help, targets.iter().map(|target| (target.labels(), value(target))));
     }
+}
+
+/// What makes sense over several rounds only.
+pub(super) fn write_kept(out: &mut Exposition, targets: &[Target<'_>]) {
     out.gauge(
         "traceflow_last_round_timestamp_seconds",
         "When the last round ended, in seconds since the epoch; absent before the first one.",

@@ -422,3 +422,47 @@ fn the_last_round_ended_when_it_did() {
     let ended = ended.as_duration().as_secs_f64();
     assert_eq!(value(&samples, "traceflow_last_round_timestamp_seconds", "a"), Some(ended));
 }
+
+#[test]
+fn what_a_probe_found_is_shown_without_what_is_counted() {
+    let snapshot = sample::changed(sample::traced("www.example.net", sample::diamond()));
+    let text = render_probed(&snapshot, Limits::default());
+    let probed = parser::parse(&text);
+    let whole = show(&sample::store([snapshot.clone()]), Limits::default());
+    let own = |sample: &&Sample| sample.name.starts_with("probe_");
+    let [success, duration] = ["probe_success", "probe_duration_seconds"]
+        .map(|name| probed.iter().find(|sample| sample.name == name).map(|sample| sample.value));
+    assert_eq!(
+        (success, duration),
+        (Some(1.0), Some(snapshot.last_round.map_or(0.0, |round| round.duration.as_secs_f64())))
+    );
+    // The others are those of a target, word for word.
+    for line in text.lines().filter(|line| !line.contains("probe_")) {
+        assert!(whole.lines().any(|other| other == line), "{line}");
+    }
+    let others: Vec<_> = probed.iter().filter(|sample| !own(sample)).collect();
+    let counted = |sample: &&&Sample| {
+        ["_total", "_bucket", "_sum", "_count", "_timestamp_seconds"]
+            .iter()
+            .any(|end| sample.name.ends_with(end))
+    };
+    assert_eq!(others.iter().find(counted).map(|sample| &sample.name), None);
+    for name in [
+        "traceflow_target_up",
+        "traceflow_paths",
+        "traceflow_hop_rtt_seconds",
+        "traceflow_node_info",
+        "traceflow_link_flows",
+    ] {
+        assert!(others.iter().any(|sample| sample.name == name), "{name}");
+    }
+    let failed = parser::parse(&render_probed(&sample::failed("gone", "no such host"), Limits::default()));
+    assert_eq!(
+        failed.iter().find(|sample| sample.name == "probe_success").map(|sample| sample.value),
+        Some(0.0)
+    );
+    let reference = include_str!("../../docs/metrics.md");
+    for name in ["probe_success", "probe_duration_seconds"] {
+        assert!(reference.contains(&format!("`{name}`")), "{name}");
+    }
+}

@@ -2,9 +2,11 @@
 
 use std::{
     convert::Infallible,
+    future::pending,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use hyper::body::{Bytes, Frame, SizeHint};
@@ -19,47 +21,89 @@ const PIECE: usize = 64 * 1024;
 /// Requests in progress on one connection: asked, and the response not yet taken.
 #[derive(Clone, Debug)]
 pub(super) struct Activity {
-    count: Arc<watch::Sender<usize>>,
+    load: Arc<watch::Sender<Load>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    requests: usize,
+    /// How many of them wait for something that has a bound of its own.
+    waiting: usize,
+}
+
+/// What a connection is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Busy,
+    Waiting,
+}
+
+impl Load {
+    const fn phase(self) -> Phase {
+        match self {
+            Self { waiting: 1.., .. } => Phase::Waiting,
+            Self { requests: 1.., .. } => Phase::Busy,
+            _ => Phase::Idle,
+        }
+    }
 }
 
 /// One request in progress, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Busy(Activity);
 
+/// Part of a request that takes its time, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Waiting(Activity);
+
 impl Activity {
     pub(super) fn new() -> Self {
-        Self { count: Arc::new(watch::Sender::new(0)) }
+        Self { load: Arc::new(watch::Sender::default()) }
     }
 
     /// Notes that a request has come.
     pub(super) fn begin(&self) -> Busy {
-        self.count.send_modify(|count| *count += 1);
+        self.load.send_modify(|load| load.requests += 1);
         Busy(self.clone())
+    }
+
+    /// Notes that a request waits for something that has a bound of its own: until it comes nobody is to blame.
+    pub(super) fn wait(&self) -> Waiting {
+        self.load.send_modify(|load| load.waiting += 1);
+        Waiting(self.clone())
     }
 
     /// Waits until the connection is to be given up: its client has not asked anything for too long, or does not take the
     /// responses. Where connections wait for a place, `crowded`, one without a request has to go soon.
     pub(super) async fn end(&self, bounds: Bounds, mut crowded: watch::Receiver<bool>) {
         let clock = Clock::start();
-        let mut count = self.count.subscribe();
-        let mut was_busy = false;
+        let mut load = self.load.subscribe();
+        let mut before = Phase::Idle;
         let mut since: Time = clock.now();
         loop {
-            let is_busy = *count.borrow_and_update() > 0;
-            if is_busy != was_busy {
-                (was_busy, since) = (is_busy, clock.now());
+            let phase = load.borrow_and_update().phase();
+            if phase != before {
+                (before, since) = (phase, clock.now());
             }
             let is_crowded = *crowded.borrow_and_update();
-            let patience = match (is_busy, is_crowded) {
-                (true, _) => bounds.response_timeout,
-                (false, true) => bounds.crowded_timeout.min(bounds.header_timeout),
-                (false, false) => bounds.header_timeout,
+            let patience = match (phase, is_crowded) {
+                (Phase::Waiting, _) => Duration::MAX,
+                (Phase::Busy, _) => bounds.response_timeout,
+                (Phase::Idle, true) => bounds.crowded_timeout.min(bounds.header_timeout),
+                (Phase::Idle, false) => bounds.header_timeout,
+            };
+            let over = async {
+                match patience {
+                    Duration::MAX => pending().await,
+                    _ => time::sleep_until(clock.instant(since + patience)).await,
+                }
             };
             // An idle time that is over when it gets crowded ends at once.
             tokio::select! {
-                Ok(()) = count.changed() => {}
+                Ok(()) = load.changed() => {}
                 Ok(()) = crowded.changed() => {}
-                () = time::sleep_until(clock.instant(since + patience)) => return,
+                () = over => return,
             }
         }
     }
@@ -67,7 +111,20 @@ impl Activity {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.count.send_modify(|count| *count = count.saturating_sub(1));
+        self.0.load.send_modify(|load| load.requests = load.requests.saturating_sub(1));
+    }
+}
+
+impl Busy {
+    /// The connection that it is on.
+    pub(super) const fn activity(&self) -> &Activity {
+        &self.0
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.load.send_modify(|load| load.waiting = load.waiting.saturating_sub(1));
     }
 }
 

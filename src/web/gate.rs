@@ -17,6 +17,8 @@ use super::{
     security::Policy,
 };
 
+/// How many seconds a Prometheus waits for the response.
+const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 /// The longest path with its query, in bytes.
 const URI_LENGTH: usize = 8 * 1024;
 /// Most headers of a request.
@@ -28,7 +30,7 @@ const BODY_SIZE: u64 = 64 * 1024;
 pub(super) async fn answer(request: Request<Incoming>, state: Arc<State>, busy: Busy) -> Response<Body> {
     let policy = state.security.now().await;
     let is_head = *request.method() == Method::HEAD;
-    let mut reply = admitted(&request, state, &policy).await;
+    let mut reply = admitted(&request, state, &policy, &busy).await;
     for (name, value) in &policy.headers {
         match value {
             Some(value) => reply.headers_mut().insert(name, value.clone()),
@@ -45,7 +47,7 @@ pub(super) async fn answer(request: Request<Incoming>, state: Arc<State>, busy: 
     Response::from_parts(head, Body::new(bytes, busy))
 }
 
-async fn admitted(request: &Request<Incoming>, state: Arc<State>, policy: &Policy) -> Reply {
+async fn admitted(request: &Request<Incoming>, state: Arc<State>, policy: &Policy, busy: &Busy) -> Reply {
     if let Some(refused) = malformed(request) {
         return refused;
     }
@@ -69,6 +71,8 @@ async fn admitted(request: &Request<Incoming>, state: Arc<State>, policy: &Polic
                 path: path.to_owned(),
                 query: request.uri().query().unwrap_or_default().to_owned(),
                 gzip: wants_gzip(request.headers()),
+                scrape_timeout: request.headers().get(SCRAPE_TIMEOUT).cloned(),
+                activity: busy.activity().clone(),
             };
             respond::to(admitted, state).await
         }

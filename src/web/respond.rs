@@ -1,6 +1,6 @@
 //! Which request gets which response.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use http_body_util::Full;
 use hyper::{
@@ -8,15 +8,14 @@ use hyper::{
     body::Bytes,
     header::{self, HeaderName, HeaderValue},
 };
-
 use tokio::sync::oneshot;
 
-use super::{State, api, encoding, page};
+use super::{State, activity::Activity, api, encoding, page, probe};
 use crate::metrics;
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JSON: &str = "application/json";
@@ -38,10 +37,13 @@ pub(super) struct Request {
     pub(super) method: Method,
     pub(super) path: String,
     /// Without its question mark; empty where there is none.
-    #[expect(dead_code, reason = "for paths that have options")]
     pub(super) query: String,
     /// Whether the response may be in gzip.
     pub(super) gzip: bool,
+    /// How many seconds a Prometheus waits for the response, as it says.
+    pub(super) scrape_timeout: Option<HeaderValue>,
+    /// The connection that it came on.
+    pub(super) activity: Activity,
 }
 
 /// What a path shows.
@@ -53,21 +55,21 @@ enum Route {
     Healthy,
     Ready,
     Reload,
+    Probe,
     Targets,
     Target(String),
 }
 
 /// The response to a request. What takes long is computed off the event loop.
 pub(super) async fn to(request: Request, state: Arc<State>) -> Reply {
-    let Request { method, path, gzip, .. } = request;
-    let Some(route) = Route::of(&path, &state.telemetry_path) else {
+    let Some(route) = Route::of(&request.path, &state.telemetry_path) else {
         return text(StatusCode::NOT_FOUND, "not found\n");
     };
     let (methods, allowed) = match route {
         Route::Reload => (&[Method::POST][..], "POST"),
         _ => (&[Method::GET, Method::HEAD][..], "GET, HEAD"),
     };
-    if !methods.contains(&method) {
+    if !methods.contains(&request.method) {
         return not_allowed(allowed);
     }
     match route {
@@ -78,8 +80,23 @@ pub(super) async fn to(request: Request, state: Arc<State>) -> Reply {
             return text(StatusCode::SERVICE_UNAVAILABLE, "not every target was tried yet\n");
         }
         Route::Style => return reply(StatusCode::OK, CSS, page::STYLE.to_owned()),
+        Route::Probe => {
+            return match probe::ask(&request, &state).await {
+                Ok(probed) => computed(request, state, move |state| probe::show(&probed, state)).await,
+                Err(refused) => refused,
+            };
+        }
         _ => {}
     }
+    computed(request, state, move |state| show(&route, state)).await
+}
+
+/// A response that takes long to make.
+async fn computed(
+    Request { path, gzip, .. }: Request,
+    state: Arc<State>,
+    make: impl FnOnce(&State) -> Reply + Send + 'static,
+) -> Reply {
     // The semaphore is never closed.
     let Ok(permit) = Arc::clone(&state.renderings).acquire_owned().await else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
@@ -87,7 +104,7 @@ pub(super) async fn to(request: Request, state: Arc<State>) -> Reply {
     let shown = tokio::task::spawn_blocking(move || {
         // Held until it is computed, also where the client has gone.
         let _permit = permit;
-        let mut reply = show(&route, &state);
+        let mut reply = make(&state);
         reply.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         if gzip { encoding::gzip(reply) } else { reply }
     })
@@ -108,7 +125,7 @@ async fn reload(state: &State) -> Reply {
     let _ = requests.send(answer).await;
     match outcome.await {
         Ok(Ok(())) => text(StatusCode::OK, "reloaded\n"),
-        Ok(Err(wrong)) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{wrong}\n")),
+        Ok(Err(wrong)) => told(StatusCode::INTERNAL_SERVER_ERROR, wrong),
         Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
     }
 }
@@ -137,6 +154,7 @@ impl Route {
             "/-/healthy" => Some(Self::Healthy),
             "/-/ready" => Some(Self::Ready),
             "/-/reload" => Some(Self::Reload),
+            "/probe" => Some(Self::Probe),
             "/api/v1/targets" => Some(Self::Targets),
             _ => {
                 let name = path.strip_prefix("/api/v1/targets/")?;
@@ -180,7 +198,12 @@ pub(super) fn text(status: StatusCode, body: &'static str) -> Reply {
     reply(status, TEXT, body.to_owned())
 }
 
-fn reply(status: StatusCode, content_type: &'static str, body: String) -> Reply {
+/// What is told in a line.
+pub(super) fn told(status: StatusCode, line: impl Display) -> Reply {
+    reply(status, TEXT, format!("{line}\n"))
+}
+
+pub(super) fn reply(status: StatusCode, content_type: &'static str, body: String) -> Reply {
     let mut reply = Response::new(Full::new(Bytes::from(body)));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
@@ -208,6 +231,8 @@ mod tests {
             ("/-/healthy", "/metrics", Some(Route::Healthy)),
             ("/-/reload", "/metrics", Some(Route::Reload)),
             ("/-/ready", "/metrics", Some(Route::Ready)),
+            ("/probe", "/metrics", Some(Route::Probe)),
+            ("/probe/", "/metrics", None),
             ("/api/v1/targets", "/metrics", Some(Route::Targets)),
             ("/api/v1/targets/", "/metrics", None),
             ("/api/v1/targets/telia", "/metrics", target("telia")),

@@ -1,5 +1,6 @@
 mod api;
 mod bounds;
+mod probe;
 mod secure;
 
 use std::{
