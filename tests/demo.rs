@@ -185,6 +185,11 @@ fn the_demo_runs_without_privilege_and_shows_its_networks() {
     assert_eq!(metrics["traceflow_send_errors_total"], 0.0);
     assert!(get(&address, "/api/v1/targets/diamond").is_some() && get(&address, "/").is_some());
 
+    let (_, host) =
+        *truth(include_str!("../src/cli/demo/diamond.topo"), "198.51.100.1").nodes.last().unwrap();
+    let probed = get(&address, &format!("/probe?target={host}")).unwrap();
+    assert!(probed.contains("\nprobe_success 1\n"), "{probed}");
+
     assert_eq!(demo.raw_sockets(), Vec::<String>::new());
     assert_eq!(demo.terminate(), Some(0));
     assert!(!demo.log().contains("level=warn") && !demo.log().contains("level=error"), "{}", demo.log());

@@ -14,10 +14,10 @@ use super::{
 use crate::{
     config::Config,
     network::{Network, random_secret},
-    scheduler::Whois,
     simulation::{self, Live, Topology},
     target_files::TargetFiles,
     web,
+    whois::Whois,
 };
 
 /// Options of `demo`.
@@ -92,7 +92,13 @@ fn config(networks: &[simulation::Network]) -> Result<Config, ExitError> {
     let targets = SCENES.iter().zip(networks).map(|(scene, network)| {
         format!("  - {{ name: {}, host: \"{}\" }}\n", scene.name, network.destination())
     });
-    let text = format!("global: {{ interval: {INTERVAL} }}\ntargets:\n{}", targets.collect::<String>());
+    // What may be probed is what there is.
+    let destinations = networks.iter().map(|network| format!("\"{}\"", network.destination()));
+    let allow = destinations.collect::<Vec<_>>().join(", ");
+    let text = format!(
+        "global: {{ interval: {INTERVAL} }}\nprobe: {{ enabled: true, allow: [{allow}] }}\ntargets:\n{}",
+        targets.collect::<String>()
+    );
     Ok(Config::parse("demo", &text)?)
 }
 
