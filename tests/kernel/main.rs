@@ -22,6 +22,7 @@ mod monitor;
 mod names;
 mod network_tests;
 mod privilege;
+mod probe;
 mod prober;
 mod protocols;
 mod reload;

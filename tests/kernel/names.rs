@@ -17,14 +17,14 @@ use crate::{
     traces::PROGRAM,
 };
 
-const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A name server at the source of a lab, on 127.0.0.1. It is ended when it is dropped.
-struct NameServer(Child);
+pub(crate) struct NameServer(Child);
 
 impl NameServer {
     /// One that knows these names; without any it never answers.
-    fn start(lab: &Lab, names: Option<&BTreeMap<IpAddr, String>>) -> Self {
+    pub(crate) fn start(lab: &Lab, names: Option<&BTreeMap<IpAddr, String>>) -> Self {
         let mut process = lab
             .command("s", "python3")
             .args(["-c", include_str!("name_server.py")])
