@@ -99,6 +99,18 @@ impl Monitor {
         self.systems = systems;
     }
 
+    /// Has the autonomous systems of the last trace told by those who know them now. Returns whether they are others than before.
+    pub fn retell_systems(&mut self) -> bool {
+        let trace = self.last_round.as_mut().and_then(|round| round.outcome.as_mut().ok());
+        let Some(trace) = trace else { return false };
+        let told = systems_of(trace, self.systems.as_deref());
+        let is_other = trace.annotations.systems != told;
+        if is_other {
+            Arc::make_mut(trace).annotations.systems = told;
+        }
+        is_other
+    }
+
     /// Sets the names of nodes of the last trace. Returns whether they are others than before.
     pub fn set_names(&mut self, names: BTreeMap<IpAddr, Arc<str>>) -> bool {
         let trace = self.last_round.as_mut().and_then(|round| round.outcome.as_mut().ok());
@@ -173,10 +185,7 @@ impl Monitor {
                 self.count(&trace);
                 let ended = started.checked_add(duration).unwrap_or(started);
                 self.compare(now, ended, &trace, &evidence);
-                trace.annotations.systems = self.systems.as_ref().map(|systems| {
-                    let known = trace.addresses().into_iter();
-                    known.filter_map(|address| Some((address, systems.asn(address)?))).collect()
-                });
+                trace.annotations.systems = systems_of(&trace, self.systems.as_deref());
                 Ok(Arc::new(trace))
             }
             Err(error) => {
@@ -358,6 +367,13 @@ impl Monitor {
         self.cut_short = 0;
         self.full = None;
     }
+}
+
+/// The autonomous systems of a trace's addresses, as far as they are known; `None` where nobody knows any.
+fn systems_of(trace: &Trace, systems: Option<&dyn Systems>) -> Option<BTreeMap<IpAddr, u32>> {
+    let systems = systems?;
+    let known = trace.addresses().into_iter();
+    Some(known.filter_map(|address| Some((address, systems.asn(address)?))).collect())
 }
 
 /// The confidence that a round wants: risk falls by the same factor from round to round, which costs as many flows in each.

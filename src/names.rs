@@ -41,6 +41,12 @@ struct Inner {
     ask: fn(IpAddr) -> Answer,
 }
 
+impl PartialEq for Names {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
 impl Default for Names {
     fn default() -> Self {
         Self::asking(ask)

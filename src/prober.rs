@@ -14,7 +14,6 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    asn::Systems,
     config::{Config, Host, Module, ModuleName, Target},
     flow::FlowSequence,
     monitor::Monitor,
@@ -344,7 +343,7 @@ impl Round<'_> {
         let began = began.checked_sub(took).unwrap_or(began);
         let whois = self.inner.whois.borrow().clone();
         let mut monitor = Monitor::new(Arc::clone(&self.target), Duration::MAX);
-        monitor.set_systems(whois.systems.map(|file| -> Arc<dyn Systems> { file.current() }));
+        monitor.set_systems(whois.current_systems());
         if let Some(address) = address {
             monitor.resolved(address);
         }

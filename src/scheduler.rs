@@ -7,16 +7,16 @@ mod fleet;
 mod slots;
 mod turns;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::pending, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use self::fleet::{Fleet, Plan};
 use self::{fleet::Order, slots::Slots, turns::Turns};
 use crate::{
-    asn::Systems,
     config::Target,
     monitor::{Monitor, State},
+    names::Names,
     network::{
         Network,
         clock::{self, Clock},
@@ -55,7 +55,7 @@ pub struct Scheduler {
     turns: Turns,
     writes: Arc<Semaphore>,
     resolver: Resolver,
-    whois: Whois,
+    whois: watch::Receiver<Whois>,
 }
 
 impl Scheduler {
@@ -70,13 +70,13 @@ impl Scheduler {
             turns: Turns::new(rounds_max),
             writes: Arc::new(Semaphore::new(WRITES_MAX)),
             resolver: Resolver::default(),
-            whois: Whois::default(),
+            whois: watch::channel(Whois::default()).1,
         }
     }
 
-    /// Has the nodes of routes told by names and autonomous systems.
+    /// Has the nodes of routes told by names and autonomous systems, as whoever is asked at the moment knows them.
     #[must_use]
-    pub fn with_whois(mut self, whois: Whois) -> Self {
+    pub fn with_whois(mut self, whois: watch::Receiver<Whois>) -> Self {
         self.whois = whois;
         self
     }
@@ -89,6 +89,7 @@ impl Scheduler {
     async fn watch(self, mut monitor: Monitor, mut orders: watch::Receiver<Order>) {
         let mut slots = Slots::new(self.clock.now(), monitor.target().interval, monitor.seed());
         let mut trouble = Trouble::new("target cannot be traced");
+        let mut whois = self.whois.clone();
         let mut name_trouble = Trouble::new("the address known before is traced");
         let mut storage_trouble = Trouble::new("the state is not kept: a restart falls back to an older one");
         loop {
@@ -100,7 +101,7 @@ impl Scheduler {
             tokio::select! {
                 biased;
                 _ = later.changed() => continue,
-                () = self.wait(&mut monitor, &orders, slots.due()) => {}
+                () = self.wait(&mut monitor, &orders, &mut whois, slots.due()) => {}
             }
             let asked = Arc::clone(monitor.target());
             let Attempt { outcome, duration, turn, in_progress } = tokio::select! {
@@ -110,10 +111,12 @@ impl Scheduler {
             };
             let ended = clock::timestamp();
             trouble.report(monitor.target(), self.clock.now(), failure(outcome.as_ref()));
-            let systems = self.whois.systems.as_ref().map(|file| -> Arc<dyn Systems> { file.current() });
-            monitor.set_systems(systems);
+            let knowing = whois.borrow_and_update().clone();
+            monitor.set_systems(knowing.current_systems());
             monitor.absorb(self.clock.now(), ended.checked_sub(duration).unwrap_or(ended), duration, outcome);
-            self.name(&mut monitor);
+            if let Some(names) = &knowing.names {
+                name(&mut monitor, names);
+            }
             // The disk is nothing that others have to wait for.
             drop((turn, in_progress));
             // Before anyone can see it: what a scrape has shown is never taken back.
@@ -126,38 +129,63 @@ impl Scheduler {
         }
     }
 
-    /// Waits until the next round is due. Names of nodes that come in meanwhile are shown at once.
-    async fn wait(&self, monitor: &mut Monitor, orders: &watch::Receiver<Order>, due: Time) {
-        let naming = async {
-            if let Some(names) = &self.whois.names {
-                let mut answers = names.answers();
-                names.look_up(&monitor.addresses());
-                loop {
-                    // What is answered from here on is seen in the next turn.
-                    answers.mark_unchanged();
-                    let Naming { news, settled } = self.name(monitor);
-                    if news {
-                        self.show(monitor, orders);
+    /// Waits until the next round is due. Names of nodes that come in meanwhile are shown at once, and so is what others say when they
+    /// are asked in place of those before.
+    async fn wait(
+        &self,
+        monitor: &mut Monitor,
+        orders: &watch::Receiver<Order>,
+        whois: &mut watch::Receiver<Whois>,
+        due: Time,
+    ) {
+        let telling = async {
+            loop {
+                let names = whois.borrow().names.clone();
+                tokio::select! {
+                    Ok(()) = whois.changed() => {
+                        monitor.set_systems(whois.borrow_and_update().current_systems());
+                        if monitor.retell_systems() {
+                            self.show(monitor, orders);
+                        }
                     }
-                    if settled || answers.changed().await.is_err() {
-                        break;
-                    }
-                    tokio::time::sleep(NAMES_PAUSE).await;
+                    () = self.tell_names(monitor, orders, names.as_ref()) => {}
                 }
             }
-            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = tokio::time::sleep_until(self.clock.instant(due)) => {}
-            () = naming => {}
+            () = telling => {}
         }
     }
 
-    /// Gives the nodes of the last round the names that are known.
-    fn name(&self, monitor: &mut Monitor) -> Naming {
-        let Some(names) = &self.whois.names else { return Naming { news: false, settled: true } };
-        let (known, settled) = names.known(&monitor.addresses());
-        Naming { news: monitor.set_names(known), settled }
+    /// Shows the names of the last round's nodes as they come in. Does not end.
+    async fn tell_names(
+        &self,
+        monitor: &mut Monitor,
+        orders: &watch::Receiver<Order>,
+        names: Option<&Names>,
+    ) {
+        let Some(names) = names else {
+            // Those that are shown were told by somebody who is not asked any more.
+            if monitor.set_names(BTreeMap::new()) {
+                self.show(monitor, orders);
+            }
+            return pending().await;
+        };
+        let mut answers = names.answers();
+        names.look_up(&monitor.addresses());
+        loop {
+            // What is answered from here on is seen in the next turn.
+            answers.mark_unchanged();
+            let Naming { news, settled } = name(monitor, names);
+            if news {
+                self.show(monitor, orders);
+            }
+            if settled || answers.changed().await.is_err() {
+                return pending().await;
+            }
+            tokio::time::sleep(NAMES_PAUSE).await;
+        }
     }
 
     /// Does what was ordered since the last time. Returns whether the target is to be traced any longer.
@@ -247,6 +275,12 @@ impl Scheduler {
         );
         Ok(trace)
     }
+}
+
+/// Gives the nodes of the last round the names that are known.
+fn name(monitor: &mut Monitor, names: &Names) -> Naming {
+    let (known, settled) = names.known(&monitor.addresses());
+    Naming { news: monitor.set_names(known), settled }
 }
 
 /// Whether there are other names than before, and whether none is missing.

@@ -1,14 +1,60 @@
 //! What tells whom addresses belong to: their names and their autonomous systems, as far as the configuration asks for them.
 //!
-//! Knows what is asked and what of it goes on when the configuration changes. Knows nothing of routes.
+//! Knows what is asked, and what of it goes on when the configuration changes. Knows nothing of routes.
 
-use crate::{asn::DatabaseFile, names::Names};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    asn::{DatabaseError, DatabaseFile, Systems},
+    config::Global,
+    names::Names,
+};
+
+/// The database that a configuration names cannot be used. One line.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: global.asn_database: {reason}", file.display())]
+pub struct NoDatabase {
+    /// The configuration.
+    file: PathBuf,
+    /// What is wrong with the database.
+    reason: DatabaseError,
+}
 
 /// Who is asked. Cheap to clone: all clones ask the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Whois {
-    /// Their names.
+    /// Knows their names.
     pub names: Option<Names>,
-    /// Their autonomous systems.
+    /// Knows their autonomous systems.
     pub systems: Option<DatabaseFile>,
+}
+
+impl Whois {
+    /// What a configuration file asks for, from whose directory the path of a database counts. Of what was asked `before` the
+    /// same goes on, with all that it knows. Takes as long as reading a database takes.
+    ///
+    /// # Errors
+    /// Where another database than before cannot be used.
+    pub fn open(file: &Path, global: &Global, before: &Self) -> Result<Self, NoDatabase> {
+        let database = global.asn_database.as_ref().map(|database| {
+            let path = file.parent().unwrap_or(Path::new("")).join(database);
+            match before.systems.clone().filter(|before| before.path() == path) {
+                Some(before) => Ok(before),
+                None => DatabaseFile::open(path).map_err(|reason| NoDatabase { file: file.into(), reason }),
+            }
+        });
+        Ok(Self {
+            names: global.reverse_dns.then(|| before.names.clone().unwrap_or_default()),
+            systems: database.transpose()?,
+        })
+    }
+
+    /// Knows the autonomous systems as of now.
+    #[must_use]
+    pub fn current_systems(&self) -> Option<Arc<dyn Systems>> {
+        self.systems.as_ref().map(|file| -> Arc<dyn Systems> { file.current() })
+    }
 }

@@ -3,7 +3,7 @@
 //! Whoever asks gets what was read last. Looking at the file and reading it is done beside, so that no round and no view waits for it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
@@ -28,6 +28,12 @@ struct Inner {
     seen: Mutex<Option<Stamp>>,
 }
 
+impl PartialEq for DatabaseFile {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
 impl DatabaseFile {
     /// Reads a file.
     ///
@@ -40,17 +46,26 @@ impl DatabaseFile {
         Ok(Self { inner: Arc::new(Inner { path, current, seen }) })
     }
 
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
     /// What was read last.
     #[must_use]
     pub fn current(&self) -> Arc<Database> {
         Arc::clone(&self.inner.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks at the file now and then, for as long as it is polled.
+    /// Looks at the file now and then, for as long as anybody else has it.
     pub async fn follow(self) {
+        let shared = Arc::downgrade(&self.inner);
+        drop(self);
         loop {
             tokio::time::sleep(PAUSE).await;
-            let file = self.clone();
+            let Some(inner) = shared.upgrade() else { return };
+            let file = Self { inner };
             // It ends early where the runtime does, or by a defect that the log has.
             let _ = tokio::task::spawn_blocking(move || file.look()).await;
         }

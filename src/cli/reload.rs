@@ -25,6 +25,7 @@ use crate::{
     storage::StorageError,
     target_files::{PAUSE, TargetFiles},
     web,
+    whois::{NoDatabase, Whois},
 };
 
 /// Why another configuration is not in force. Each is one line.
@@ -39,6 +40,9 @@ pub(super) enum ReloadError {
     /// What was kept of a target that comes cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The database that it names cannot be used.
+    #[error(transparent)]
+    Whois(#[from] NoDatabase),
     /// The sockets cannot be set up for it.
     #[error(transparent)]
     Network(#[from] ConfigureError),
@@ -50,6 +54,8 @@ pub(super) struct Reloader {
     pub(super) config_file: Option<PathBuf>,
     /// The configuration in force.
     pub(super) config: watch::Sender<Arc<Config>>,
+    /// Who is asked whom addresses belong to.
+    pub(super) whois: watch::Sender<Whois>,
     pub(super) files: TargetFiles,
     /// What the sockets let through.
     pub(super) echo_id: u16,
@@ -61,11 +67,12 @@ pub(super) struct Reloader {
 
 impl Reloader {
     /// Begins to trace what the configuration says; returns how many targets. Blocks while files are read.
-    pub(super) fn start(&mut self) -> Result<usize, StorageError> {
+    pub(super) fn start(&mut self, whois: Whois) -> Result<usize, StorageError> {
         let config = Arc::clone(&self.config.borrow());
         warn_of(&config, &self.files);
         self.files.tell(&TargetFiles::none(self.config_file.as_deref().unwrap_or(Path::new(""))));
         let plan = self.fleet.plan(&config.global, self.files.targets(&config))?;
+        self.ask(whois);
         self.fleet.apply(plan);
         self.show(&config);
         Ok(self.fleet.targets())
@@ -119,25 +126,17 @@ impl Reloader {
 
     /// Puts what the files say now in force.
     async fn replace(&mut self, file: &Path) -> Result<(), ReloadError> {
-        let (config, files, plan) = block_in_place(|| {
+        let (config, files, whois, plan) = block_in_place(|| {
             let config = Config::load(file)?;
             let files = self.files.reread(&config)?;
+            let whois = Whois::open(file, &config.global, &self.whois.borrow())?;
             let plan = self.fleet.plan(&config.global, files.targets(&config))?;
-            Ok::<_, ReloadError>((config, files, plan))
+            Ok::<_, ReloadError>((config, files, whois, plan))
         })?;
         self.network.configure(config.global.max_pps, wanted_by(&config, self.echo_id)).await?;
         self.fleet.apply(plan);
         files.tell(&self.files);
-        let before = Arc::clone(&self.config.borrow());
-        let (before, now) = (&before.global, &config.global);
-        for (key, differs) in [
-            ("global.asn_database", before.asn_database != now.asn_database),
-            ("global.reverse_dns", before.reverse_dns != now.reverse_dns),
-        ] {
-            if differs {
-                tracing::warn!(key, "another value takes effect when the exporter is started again");
-            }
-        }
+        self.ask(whois);
         warn_of(&config, &files);
         self.files = files;
         self.config.send_replace(Arc::new(config));
@@ -167,6 +166,19 @@ impl Reloader {
                 self.files = before;
             }
         }
+    }
+
+    /// Has others asked whom addresses belong to, where they are others.
+    fn ask(&self, whois: Whois) {
+        let before = self.whois.borrow().systems.clone();
+        if let Some(systems) = whois.systems.clone().filter(|systems| before.as_ref() != Some(systems)) {
+            tokio::spawn(systems.follow());
+        }
+        self.whois.send_if_modified(|asked| {
+            let is_other = *asked != whois;
+            *asked = whois;
+            is_other
+        });
     }
 
     /// Has the metrics follow.

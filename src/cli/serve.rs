@@ -1,11 +1,6 @@
 //! The exporter: puts the parts together and runs them until a signal ends it.
 
-use std::{
-    fs::File,
-    net::TcpListener,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs::File, net::TcpListener, path::PathBuf, sync::Arc};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -15,10 +10,8 @@ use tokio::{
 
 use super::{ExitError, ServeArgs, log, print, reload::Reloader, systemd};
 use crate::{
-    asn::DatabaseFile,
     config::Config,
     metrics::Reload,
-    names::Names,
     network::{Network, Sockets, clock, echo_id, random_secret},
     privilege,
     prober::Prober,
@@ -55,7 +48,8 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
     check(arguments)?;
     let config_file = &arguments.config_file;
     let config = Config::load(config_file)?;
-    let whois = whois(config_file, &config)?;
+    let whois = Whois::open(config_file, &config.global, &Whois::default())
+        .map_err(|error| ExitError::Usage(error.to_string()))?;
     let security = web::Security::load(arguments.web_config_file.as_deref())?;
     let files = TargetFiles::read(config_file, &config);
     if arguments.config_check {
@@ -101,11 +95,11 @@ pub(super) fn operate(
         let signal = stop_signal()?;
         let store = Store::default();
         let rounds_max = config.global.max_rounds_in_progress;
-        let systems = whois.systems.clone();
         let config = watch::channel(Arc::new(config)).0;
-        let asked = watch::channel(whois.clone()).1;
-        let prober = Prober::new(network.clone(), config.subscribe(), asked);
-        let scheduler = Scheduler::new(network.clone(), store.clone(), storage, rounds_max).with_whois(whois);
+        let asked = watch::channel(Whois::default()).0;
+        let prober = Prober::new(network.clone(), config.subscribe(), asked.subscribe());
+        let scheduler =
+            Scheduler::new(network.clone(), store.clone(), storage, rounds_max).with_whois(asked.subscribe());
         let counted = network.clone();
         let engine = Arc::new(move || counted.counters());
         let (reloads, requests) = mpsc::channel(RELOADS);
@@ -121,6 +115,7 @@ pub(super) fn operate(
         let mut reloader = Reloader {
             config_file,
             config,
+            whois: asked,
             files,
             echo_id: echo_id(secret),
             network: network.clone(),
@@ -128,15 +123,12 @@ pub(super) fn operate(
             web: Arc::clone(&state),
             reload: Reload { successful: true, last_success: clock::timestamp(), target_files_failing: 0 },
         };
-        let targets = reloader.start().map_err(ExitError::failed)?;
+        let targets = reloader.start(whois).map_err(ExitError::failed)?;
         for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
             tracing::info!(%address, tls, targets, "listening");
         }
         let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
         let listeners = listeners.collect::<Result<_, _>>().map_err(ExitError::failed)?;
-        if let Some(systems) = systems {
-            tokio::spawn(systems.follow());
-        }
         systemd::ready(targets);
         tokio::spawn(systemd::watch(network));
         let targets = tokio::spawn(reloader.run(requests, hangup));
@@ -203,19 +195,6 @@ fn report(arguments: &ServeArgs, config: &Config, files: &TargetFiles) -> Result
         text += &format!("{file}: target_files: there is no file {pattern} yet\n");
     }
     print(&text)
-}
-
-/// Who is asked whom addresses belong to. A database stands relative to the configuration file.
-fn whois(file: &Path, config: &Config) -> Result<Whois, ExitError> {
-    let open = |database: &PathBuf| {
-        let path = file.parent().unwrap_or(Path::new("")).join(database);
-        DatabaseFile::open(path)
-            .map_err(|error| ExitError::Usage(format!("{}: global.asn_database: {error}", file.display())))
-    };
-    Ok(Whois {
-        names: config.global.reverse_dns.then(Names::default),
-        systems: config.global.asn_database.as_ref().map(open).transpose()?,
-    })
 }
 
 /// Waits for the signal that ends the exporter, or for a part of it that ends before.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{BufRead as _, BufReader},
     net::{IpAddr, Ipv4Addr},
     process::{Child, Stdio},
@@ -11,9 +12,10 @@ use serde_json::Value;
 use traceflow_exporter::flow::Family;
 
 use crate::{
-    exporter::{Running, get, rounds, scrape, wait_for},
+    exporter::{Running, get, ready, rounds, scrape, wait_for},
     lab::{self, Lab, Options},
     monitor::after_rounds,
+    reload::post,
     traces::PROGRAM,
 };
 
@@ -129,6 +131,36 @@ fn a_name_server_that_never_answers_delays_no_round() {
     assert_eq!(exporter.terminate(), Some(0), "nor the end");
 }
 
+/// No round is made for it: those that there were are told anew.
+#[test]
+fn names_come_and_go_with_a_reload() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = build();
+    let _server = NameServer::start(&lab, Some(&names(&lab)));
+    let config = |names: bool| {
+        config(&lab)
+            .replace("interval: 1s, reverse_dns: true", &format!("interval: 1h, reverse_dns: {names}"))
+    };
+    let exporter = Running::exporter_with_resolver(&lab, &config(false), SERVER);
+    ready(&lab, &exporter);
+    let named = |exposition: &str| exposition.matches("hostname=\"r1.example.net\"").count();
+    assert_eq!(named(&scrape(&lab).unwrap()), 0);
+    for (on, count) in [(true, 2), (false, 0), (true, 2)] {
+        fs::write(exporter.own_file("config.yaml"), config(on)).unwrap();
+        assert_eq!(post(&lab, "POST").0, "200", "{}", exporter.log());
+        wait_for("the names", &exporter, || scrape(&lab).filter(|now| named(now) == count));
+    }
+    let exposition = scrape(&lab).unwrap();
+    assert_eq!(
+        ["v4", "v6"].map(|target| rounds(&exposition, target)),
+        [1.0; 2],
+        "no round was disturbed or made"
+    );
+    assert_eq!(exporter.terminate(), Some(0));
+}
+
 #[test]
 fn one_trace_has_names_where_they_are_asked_for() {
     if lab::skipped() {
@@ -137,7 +169,7 @@ fn one_trace_has_names_where_they_are_asked_for() {
     let lab = build();
     let directory = tempfile::tempdir().unwrap();
     let resolver = directory.path().join("resolv.conf");
-    std::fs::write(&resolver, format!("nameserver {SERVER}\noptions timeout:30\n")).unwrap();
+    fs::write(&resolver, format!("nameserver {SERVER}\noptions timeout:30\n")).unwrap();
     let script = format!("mount --bind {} /etc/resolv.conf && exec \"$0\" \"$@\"", resolver.display());
     let trace = |options: &[&str]| {
         let output = lab

@@ -17,7 +17,7 @@ const LAST_SUCCESS: &str = "traceflow_config_last_reload_success_timestamp_secon
 const FAILING: &str = "traceflow_target_files_failing";
 
 /// Status and body of a request to reload.
-fn post(lab: &Lab, method: &str) -> (String, String) {
+pub(crate) fn post(lab: &Lab, method: &str) -> (String, String) {
     let options = ["--silent", "--max-time", "20", "--request", method, "--write-out", "%{http_code}"];
     let output = lab.command("s", "curl").args(options).arg(RELOAD).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
