@@ -53,7 +53,7 @@ pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 /// What the server is bound to, so that no client can use it up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Most connections at a time; further ones wait in the kernel.
+    /// Most connections that are served at a time; further ones wait, all but one of them in the kernel.
     pub connections: usize,
     /// Most responses computed at a time: each is as large as the store.
     pub renderings: usize,

@@ -22,6 +22,8 @@ const PIECE: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Activity {
     load: Arc<watch::Sender<Load>>,
+    /// Whether connections wait for a place.
+    crowded: watch::Receiver<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +31,8 @@ struct Load {
     requests: usize,
     /// How many of them wait for something that has a bound of its own.
     waiting: usize,
+    /// Whether it is to end with the requests in progress.
+    is_last: bool,
 }
 
 /// What a connection is held to.
@@ -58,8 +62,25 @@ pub(super) struct Busy(Activity);
 pub(super) struct Waiting(Activity);
 
 impl Activity {
-    pub(super) fn new() -> Self {
-        Self { load: Arc::new(watch::Sender::default()) }
+    /// Of a connection that nobody has asked anything on. `crowded` is whether others wait for a place.
+    pub(super) fn new(crowded: watch::Receiver<bool>) -> Self {
+        Self { load: Arc::new(watch::Sender::default()), crowded }
+    }
+
+    /// Whether others wait for a place.
+    pub(super) fn is_crowded(&self) -> bool {
+        *self.crowded.borrow()
+    }
+
+    /// Has the connection end with the requests in progress.
+    pub(super) fn retire(&self) {
+        self.load.send_modify(|load| load.is_last = true);
+    }
+
+    /// Waits until the connection is to end with the requests in progress.
+    pub(super) async fn retired(&self) {
+        // The sender is ours.
+        let _ = self.load.subscribe().wait_for(|load| load.is_last).await;
     }
 
     /// Notes that a request has come.
@@ -75,8 +96,9 @@ impl Activity {
     }
 
     /// Waits until the connection is to be given up: its client has not asked anything for too long, or does not take the
-    /// responses. Where connections wait for a place, `crowded`, one without a request has to go soon.
-    pub(super) async fn end(&self, bounds: Bounds, mut crowded: watch::Receiver<bool>) {
+    /// responses. Where connections wait for a place, one without a request has to go soon.
+    pub(super) async fn end(&self, bounds: Bounds) {
+        let mut crowded = self.crowded.clone();
         let clock = Clock::start();
         let mut load = self.load.subscribe();
         let mut before = Phase::Idle;

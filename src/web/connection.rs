@@ -1,6 +1,13 @@
 //! One connection: encrypted where that is wanted, served, and given up when it is of no use.
 
-use std::{convert::Infallible, error::Error, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::{
     Request, Response,
@@ -54,12 +61,11 @@ pub(super) async fn serve(
     // Without it a client that does not read would hold its place for long. Not all kernels have it; that is no reason not to serve.
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(SEND_TIMEOUT));
     let _ = stream.set_nodelay(true);
-    let activity = Activity::new();
-    let given_up = pin!(activity.end(state.bounds, crowded));
+    let activity = Activity::new(crowded);
+    let mut given_up = pin!(activity.end(state.bounds));
     let Some(tls) = state.security.now().await.tls.clone() else {
         return plain(stream, state, &activity, stopped, given_up).await;
     };
-    let mut given_up = given_up;
     let mut stop = stopped.clone();
     let encrypted = tokio::select! {
         encrypted = encrypt(stream, tls) => encrypted,
@@ -94,14 +100,14 @@ async fn plain(
     state: Arc<State>,
     activity: &Activity,
     stopped: watch::Receiver<()>,
-    given_up: impl Future<Output = ()>,
+    given_up: Pin<&mut impl Future<Output = ()>>,
 ) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(state.bounds.header_timeout);
     builder.max_header_size(HEADER_SIZE).max_headers(gate::HEADERS);
-    let activity = activity.clone();
-    let service = service_fn(move |request| answer(request, Arc::clone(&state), activity.begin()));
-    drive(builder.serve_connection(TokioIo::new(stream), service), stopped, given_up).await;
+    let begun = activity.clone();
+    let service = service_fn(move |request| answer(request, Arc::clone(&state), begun.begin()));
+    drive(builder.serve_connection(TokioIo::new(stream), service), activity, stopped, given_up).await;
 }
 
 /// Serves HTTP/2.
@@ -110,14 +116,14 @@ async fn multiplexed(
     state: Arc<State>,
     activity: &Activity,
     stopped: watch::Receiver<()>,
-    given_up: impl Future<Output = ()>,
+    given_up: Pin<&mut impl Future<Output = ()>>,
 ) {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
     builder.max_header_list_size(u32::try_from(HEADER_SIZE).unwrap_or(u32::MAX));
-    let activity = activity.clone();
-    let service = service_fn(move |request| answer(request, Arc::clone(&state), activity.begin()));
-    drive(builder.serve_connection(TokioIo::new(stream), service), stopped, given_up).await;
+    let begun = activity.clone();
+    let service = service_fn(move |request| answer(request, Arc::clone(&state), begun.begin()));
+    drive(builder.serve_connection(TokioIo::new(stream), service), activity, stopped, given_up).await;
 }
 
 async fn answer(
@@ -128,24 +134,36 @@ async fn answer(
     Ok(gate::answer(request, state, busy).await)
 }
 
-async fn drive<C>(serving: C, mut stopped: watch::Receiver<()>, given_up: impl Future<Output = ()>)
-where
+async fn drive<C>(
+    serving: C,
+    activity: &Activity,
+    mut stopped: watch::Receiver<()>,
+    mut given_up: Pin<&mut impl Future<Output = ()>>,
+) where
     C: GracefulConnection,
     C::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let mut serving = pin!(serving);
-    let result = tokio::select! {
-        result = &mut serving => result,
-        // The sender is dropped when the server is to stop.
-        _ = stopped.changed() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-        () = given_up => {
-            serving.as_mut().graceful_shutdown();
-            match time::timeout(LINGER, serving).await {
-                Ok(result) => result,
-                Err(_) => return tracing::debug!("a connection was given up"),
+    let mut retired = pin!(activity.retired());
+    let mut is_retired = false;
+    let result = loop {
+        tokio::select! {
+            result = &mut serving => break result,
+            // The sender is dropped when the server is to stop.
+            _ = stopped.changed() => {
+                serving.as_mut().graceful_shutdown();
+                break serving.await;
+            }
+            () = &mut retired, if !is_retired => {
+                is_retired = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            () = &mut given_up => {
+                serving.as_mut().graceful_shutdown();
+                match time::timeout(LINGER, serving).await {
+                    Ok(result) => break result,
+                    Err(_) => return tracing::debug!("a connection was given up"),
+                }
             }
         }
     };

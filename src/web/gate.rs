@@ -37,6 +37,13 @@ pub(super) async fn answer(request: Request<Incoming>, state: Arc<State>, busy: 
             None => reply.headers_mut().remove(name),
         };
     }
+    if busy.activity().is_crowded() {
+        // A client that asks again and again does not keep its place for ever.
+        match request.version() {
+            Version::HTTP_2 => busy.activity().retire(),
+            _ => drop(reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"))),
+        }
+    }
     let (mut head, body) = reply.into_parts();
     let mut bytes = body.into_inner().unwrap_or_default();
     if is_head {

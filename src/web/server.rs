@@ -23,29 +23,34 @@ pub async fn serve(listeners: Vec<TcpListener>, state: Arc<State>, shutdown: imp
     let (crowd, crowded) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut turn = 0;
+    // Accepted, so that it is known that somebody waits.
+    let mut waiting = None;
 
     let mut shutdown = pin!(shutdown);
     loop {
-        let accepted = async {
-            let permit = place(&room, &crowd).await;
-            (accept(&listeners, &mut turn).await, permit)
+        let placed = async {
+            if waiting.is_none() {
+                waiting = Some(accept(&listeners, &mut turn).await?);
+            }
+            Ok(place(&room, &crowd).await)
         };
         tokio::select! {
             () = &mut shutdown => break,
             // Finished connections are taken out, so that the set does not grow.
             Some(_) = connections.join_next() => {}
-            (accepted, permit) = accepted => match (accepted, permit) {
-                (Ok((stream, _)), Ok(permit)) => {
+            placed = placed => match placed {
+                Ok(Ok(permit)) => {
+                    let Some((stream, _)) = waiting.take() else { continue };
                     let state = Arc::clone(&state);
                     connections.spawn(connection::serve(stream, state, stopped.clone(), crowded.clone(), permit));
                 }
-                (Err(error), _) if is_of_one_connection(&error) => {}
-                (Err(error), _) => {
+                // The semaphore is never closed.
+                Ok(Err(_)) => break,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     time::sleep(ACCEPT_PAUSE).await;
                 }
-                // The semaphore is never closed.
-                (_, Err(_)) => break,
             },
         }
     }
@@ -58,7 +63,7 @@ pub async fn serve(listeners: Vec<TcpListener>, state: Arc<State>, shutdown: imp
     }
 }
 
-/// A place for a connection. While there is none, the others know that it is crowded.
+/// A place for a connection that waits for it. While there is none, the others know that it is crowded.
 async fn place(
     room: &Arc<Semaphore>,
     crowd: &watch::Sender<bool>,

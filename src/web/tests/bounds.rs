@@ -96,12 +96,14 @@ fn idle_connections_make_room_when_others_wait() {
     let mut asked = server.connect();
     request(&mut asked, "GET", "/-/healthy", "keep-alive");
     asked.read_exact(&mut [0; 12]).expect("a response");
-    let mut silent = server.connect();
+    let silent = server.connect();
     assert_eq!(server.ask("GET", "/metrics").status, 200, "one of the others had to go");
     assert_eq!(server.ask("GET", "/metrics").status, 200);
-    drop(asked);
-    let mut text = String::new();
-    silent.read_to_string(&mut text).expect("the end of the connection");
+    let gone = [asked, silent].map(|mut stream| {
+        stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out");
+        stream.read_to_end(&mut Vec::new()).is_ok()
+    });
+    assert_ne!(gone, [false; 2], "they saw the end of the connection");
 }
 
 #[test]
@@ -178,4 +180,44 @@ fn pages_may_be_under_a_path() {
         );
         assert_eq!(server.ask("POST", path).status, 405, "{path}");
     }
+}
+
+#[test]
+fn busy_connections_make_room_when_others_wait() {
+    // No time-out is what makes room.
+    let bounds = Bounds {
+        connections: 2,
+        header_timeout: PATIENCE * 10,
+        crowded_timeout: PATIENCE * 10,
+        ..Bounds::default()
+    };
+    let server = Server::with(&targets(), Arc::new(Counters::default), bounds);
+    let served = std::sync::atomic::AtomicBool::new(false);
+    let is_served = || served.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            // Asks without a pause, and again on another connection where one is ended.
+            scope.spawn(|| {
+                while !is_served() {
+                    let mut stream = server.connect();
+                    let mut bytes = [0; 4096];
+                    let ask = b"GET /-/healthy HTTP/1.1\r\nHost: h\r\n\r\n";
+                    while !is_served() && stream.write_all(ask).is_ok() {
+                        let Ok(1..) = stream.read(&mut bytes) else { break };
+                    }
+                }
+            });
+        }
+        // As many as are there already have no place for us.
+        std::thread::sleep(Duration::from_millis(200));
+        for _ in 0..3 {
+            let mut stream = server.connect();
+            request(&mut stream, "GET", "/-/ready", "close");
+            let mut text = String::new();
+            let ended = stream.read_to_string(&mut text);
+            served.fetch_or(ended.is_err(), std::sync::atomic::Ordering::Relaxed);
+            assert!(ended.is_ok() && text.starts_with("HTTP/1.1 200"), "{ended:?}: {text}");
+        }
+        served.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }

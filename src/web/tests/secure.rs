@@ -84,15 +84,15 @@ impl<'a> Client<'a> {
         Self { identity: Some(identity.clone()), ..Self::new(authority) }
     }
 
-    /// The status of a page, the version of TLS and the server's certificate; the error where there is none.
-    fn ask(&self, server: &Server) -> Result<(u16, ProtocolVersion, Vec<u8>), String> {
+    /// A connection that speaks this protocol.
+    fn connect(&self, server: &Server, protocol: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der().clone()).expect("an authority");
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(self.versions)
             .expect("versions")
             .with_root_certificates(roots);
-        let config = match &self.identity {
+        let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
@@ -100,9 +100,15 @@ impl<'a> Client<'a> {
                 builder.with_client_auth_cert(vec![certificate], key).expect("an identity")
             }
         };
+        config.alpn_protocols = vec![protocol.to_vec()];
         let name = "localhost".try_into().expect("a name");
         let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
-        let mut stream = StreamOwned::new(connection, server.connect());
+        StreamOwned::new(connection, server.connect())
+    }
+
+    /// The status of a page, the version of TLS and the server's certificate; the error where there is none.
+    fn ask(&self, server: &Server) -> Result<(u16, ProtocolVersion, Vec<u8>), String> {
+        let mut stream = self.connect(server, b"http/1.1");
         let fail = |error: std::io::Error| error.to_string();
         stream
             .write_all(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -242,6 +248,42 @@ fn a_handshake_that_does_not_come_does_not_keep_its_connection() {
             assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
         });
     }
+}
+
+/// Reads frames of HTTP/2 (RFC 9113, section 4.1) until one of each of these types has come.
+fn read_frames(stream: &mut impl Read, types: [u8; 2]) {
+    let mut seen = Vec::new();
+    while !types.iter().all(|wanted| seen.contains(wanted)) {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).unwrap_or_else(|error| panic!("{error} behind {seen:?}"));
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length.try_into().expect("it fits")]).expect("a frame");
+        seen.push(head[3]);
+    }
+}
+
+#[test]
+fn connections_of_http_2_end_with_their_requests_while_others_wait() {
+    const DATA: u8 = 0;
+    const GOAWAY: u8 = 7;
+    let (directory, authority) = (tempfile::tempdir().expect("a directory"), authority());
+    let mut server = secured(directory.path(), &authority, &format!("{TLS} }}"));
+    let bounds = Bounds {
+        connections: 1,
+        header_timeout: PATIENCE * 10,
+        crowded_timeout: PATIENCE * 10,
+        ..Bounds::default()
+    };
+    server.restart(|state| State { bounds, ..state });
+    let mut stream = Client::new(&authority).connect(&server, b"h2");
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("a connection");
+    let waiting = server.connect();
+    std::thread::sleep(Duration::from_millis(100));
+    // GET https://h/ on stream 1, with END_STREAM and END_HEADERS.
+    stream.write_all(b"\0\0\x06\x01\x05\0\0\0\x01\x82\x87\x84\x41\x01h").expect("a request");
+    read_frames(&mut stream, [DATA, GOAWAY]);
+    drop((stream, waiting));
+    assert!(Client::new(&authority).is_served(&server));
 }
 
 #[test]
