@@ -112,15 +112,16 @@ fn there_is_none_unless_it_is_switched_on() {
 fn a_probe_takes_as_long_as_the_scrape_lets_it() {
     // Shorter than the probe: what is waited for is not the client's fault.
     let bounds = Bounds { response_timeout: Duration::from_millis(100), ..Bounds::default() };
-    let (server, _network, _runtime) = server(SILENT, OPEN, bounds);
-    let response = scrape(&server, "/probe?target=192.0.2.4&debug=true", "1.5");
+    let patient = format!("{{ modules: {{ default: {{ timeout: 20s }} }}, {OPEN} }}");
+    let (server, _network, _runtime) = server(SILENT, &patient, bounds);
+    let response = scrape(&server, "/probe?target=192.0.2.4&debug=true", "3");
     assert_eq!(response.status, 200);
     for part in ["destination not reached (no time left)", "\nprobe_success 0\n", "traceflow_hop_nodes{"] {
         assert!(response.body.contains(part), "{part}: {}", response.body);
     }
     let line = response.body.lines().find_map(|line| line.strip_prefix("probe_duration_seconds "));
     let took: f64 = line.unwrap().parse().unwrap();
-    assert!((1.0..1.5).contains(&took), "{took}");
+    assert!((2.5..3.0).contains(&took), "{took}");
 }
 
 #[test]
