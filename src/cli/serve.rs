@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
     let secret = random_secret().map_err(ExitError::failed)?;
     let sockets = Sockets::open(&wanted_by(&config, echo_id(secret))).map_err(ExitError::failed)?;
     let listeners = web::bind(&arguments.listen_address).map_err(ExitError::failed)?;
-    give_up_privileges(arguments)?;
+    give_up_privileges(arguments, &security)?;
     let storage =
         arguments.storage_path.as_deref().map(Storage::open).transpose().map_err(ExitError::failed)?;
 
@@ -146,7 +146,7 @@ pub(super) fn operate(
 }
 
 /// Gives up what is no longer needed, and says what will be missed.
-fn give_up_privileges(arguments: &ServeArgs) -> Result<(), ExitError> {
+fn give_up_privileges(arguments: &ServeArgs, security: &web::Security) -> Result<(), ExitError> {
     let storage = arguments.storage_path.as_deref();
     // Made by those who may, owned by those who use it.
     if let Some(path) = storage
@@ -160,6 +160,15 @@ fn give_up_privileges(arguments: &ServeArgs) -> Result<(), ExitError> {
     if let Err(error) = File::open(&arguments.config_file) {
         let file = arguments.config_file.display();
         tracing::warn!(%file, %error, "the user that is left cannot read the configuration: it cannot be reloaded");
+    }
+    let unreadable = security.unreadable();
+    if let Some((_, error)) = unreadable.first() {
+        let files: Vec<_> = unreadable.iter().map(|(file, _)| file.display().to_string()).collect();
+        let files = files.join(", ");
+        tracing::warn!(
+            %files, %error,
+            "the user that is left cannot read files of the web configuration: changes of them are not taken over"
+        );
     }
     Ok(())
 }

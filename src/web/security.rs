@@ -4,6 +4,8 @@
 //! the monitoring.
 
 use std::{
+    fs::File,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -63,6 +65,14 @@ impl Security {
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).policy.tls.is_some()
+    }
+
+    /// Those of its files that this process cannot read, each with the reason: changes of them would not be taken over.
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<(PathBuf, io::Error)> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = current.files.iter().map(|(file, _)| file);
+        files.filter_map(|file| Some((file.clone(), File::open(file).err()?))).collect()
     }
 
     /// What holds now.

@@ -172,6 +172,37 @@ fn a_stock_prometheus_scrapes_what_is_secured() {
 }
 
 #[test]
+fn what_the_user_that_is_left_cannot_read_again_is_told_at_start() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("line"), Options::routers());
+    let (certificate, key) = Certificates::new().server();
+    let web = "tls_server_config: { cert_file: server.crt, key_file: server.key }\n";
+    let files =
+        [("config.yaml", CONFIG), ("web.yaml", web), ("server.crt", &certificate), ("server.key", &key)];
+    let told = |script: &str| {
+        let script = format!("chmod 755 . && {script} && exec \"$0\" \"$@\"");
+        let options = ["--web.config.file=web.yaml", "--user=65534"];
+        let arguments = [&["-ec", &script, PROGRAM], &ARGUMENTS[..], &options].concat();
+        let exporter = Running::start(&lab, "sh", &arguments, &files);
+        wait_for("the start", &exporter, || exporter.log().contains("message=listening").then_some(()));
+        let log = exporter.log();
+        let lines = log.lines().filter(|line| line.contains("cannot read files of the web configuration"));
+        lines.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(told("chmod 644 *"), Vec::<String>::new());
+    for (script, named) in [
+        ("chmod 600 server.key", "files=server.key "),
+        ("chmod 600 web.yaml server.key", "files=\"web.yaml, server.key\""),
+    ] {
+        let lines = told(script);
+        let [line] = &lines[..] else { panic!("{script}: {lines:?}") };
+        assert!(line.contains(named) && line.contains("Permission denied"), "{script}: {line}");
+    }
+}
+
+#[test]
 fn an_independent_parser_reads_what_is_exported() {
     if lab::skipped() {
         return;
