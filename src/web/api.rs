@@ -80,13 +80,15 @@ pub(super) fn targets(store: &Store) -> String {
 }
 
 pub(super) fn target(snapshot: &Snapshot) -> String {
-    let trace = snapshot.last_round.as_ref().and_then(|round| {
-        let report =
-            Report { host: &snapshot.host, started: round.started, trace: round.outcome.as_ref().ok()? };
-        Some(Document::of(&report))
-    });
+    let trace = report(snapshot).map(|report| Document::of(&report));
     let changes = snapshot.changes.iter().rev().map(|change| ChangeEntry::of(change)).collect();
     text(&Target { trace, state: TargetState::of(snapshot), changes })
+}
+
+/// The trace of a target's last round; `None` where there was none, or nothing could be asked.
+pub(super) fn report(snapshot: &Snapshot) -> Option<Report<'_>> {
+    let round = snapshot.last_round.as_ref()?;
+    Some(Report { host: &snapshot.host, started: round.started, trace: round.outcome.as_ref().ok()? })
 }
 
 impl<'a> TargetState<'a> {

@@ -10,15 +10,15 @@ use hyper::{
 };
 use tokio::sync::oneshot;
 
-use super::{State, activity::Activity, api, encoding, page, probe};
-use crate::metrics;
+use super::{State, activity::Activity, api, encoding, graph, page, probe};
+use crate::{metrics, store::Snapshot};
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// Headers of every response. Pages have no scripts, frames or forms, and no browser has a reason to think otherwise.
 const HEADERS: [(HeaderName, &str); 4] = [
@@ -58,6 +58,7 @@ enum Route {
     Probe,
     Targets,
     Target(String),
+    Graph(String),
 }
 
 /// The response to a request. What takes long is computed off the event loop.
@@ -88,7 +89,8 @@ pub(super) async fn to(request: Request, state: Arc<State>) -> Reply {
         }
         _ => {}
     }
-    computed(request, state, move |state| show(&route, state)).await
+    let query = request.query.clone();
+    computed(request, state, move |state| show(&route, &query, state)).await
 }
 
 /// A response that takes long to make.
@@ -130,14 +132,16 @@ async fn reload(state: &State) -> Reply {
     }
 }
 
-fn show(route: &Route, state: &State) -> Reply {
+fn show(route: &Route, query: &str, state: &State) -> Reply {
+    let of = |name: &str, show: &dyn Fn(&Snapshot) -> Reply| match state.store.target(name) {
+        Some(snapshot) => show(&snapshot),
+        None => text(StatusCode::NOT_FOUND, "no such target\n"),
+    };
     match route {
         Route::Metrics => reply(StatusCode::OK, metrics::CONTENT_TYPE, state.metrics()),
         Route::Targets => reply(StatusCode::OK, JSON, api::targets(&state.store)),
-        Route::Target(name) => match state.store.target(name) {
-            Some(snapshot) => reply(StatusCode::OK, JSON, api::target(&snapshot)),
-            None => text(StatusCode::NOT_FOUND, "no such target\n"),
-        },
+        Route::Target(name) => of(name, &|snapshot| reply(StatusCode::OK, JSON, api::target(snapshot))),
+        Route::Graph(name) => of(name, &|snapshot| graph::show(snapshot, query)),
         _ => reply(StatusCode::OK, HTML, page::index(&state.store, &state.telemetry_path)),
     }
 }
@@ -157,12 +161,20 @@ impl Route {
             "/probe" => Some(Self::Probe),
             "/api/v1/targets" => Some(Self::Targets),
             _ => {
-                let name = path.strip_prefix("/api/v1/targets/")?;
-                let is_one_segment = !name.is_empty() && !name.contains('/');
-                is_one_segment.then(|| percent_decode(name)).flatten().map(Self::Target)
+                let rest = path.strip_prefix("/api/v1/targets/")?;
+                match rest.strip_suffix("/graph") {
+                    Some(name) => segment(name).map(Self::Graph),
+                    None => segment(rest).map(Self::Target),
+                }
             }
         }
     }
+}
+
+/// The one segment that is left of a path, decoded.
+fn segment(text: &str) -> Option<String> {
+    let is_one = !text.is_empty() && !text.contains('/');
+    is_one.then(|| percent_decode(text)).flatten()
 }
 
 /// Decodes a path's segment (RFC 3986, section 2.1); `None` where it is not well-formed or not UTF-8.
@@ -238,6 +250,10 @@ mod tests {
             ("/api/v1/targets/telia", "/metrics", target("telia")),
             ("/api/v1/targets/a%20b%2Fc%C3%A9", "/metrics", target("a b/cé")),
             ("/api/v1/targets/a/b", "/metrics", None),
+            ("/api/v1/targets/a%2fb/graph", "/metrics", Some(Route::Graph("a/b".to_owned()))),
+            ("/api/v1/targets/graph", "/metrics", target("graph")),
+            ("/api/v1/targets//graph", "/metrics", None),
+            ("/api/v1/targets/a/b/graph", "/metrics", None),
             ("/api/v1/targets/%", "/metrics", None),
             ("/api/v1/targets/%4", "/metrics", None),
             ("/api/v1/targets/%+1", "/metrics", None),

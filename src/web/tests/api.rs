@@ -120,3 +120,29 @@ fn the_api_keeps_to_its_schemas() {
         }
     }
 }
+
+#[test]
+fn a_route_is_drawn_in_the_format_that_is_asked_for() {
+    let server = Server::start(&targets());
+    let svg = "image/svg+xml";
+    let dot = "text/vnd.graphviz; charset=utf-8";
+    let cases = [
+        ("shop/graph", 200, svg, "<?xml version=\"1.0\""),
+        ("shop/graph?format=svg", 200, svg, ">198.51.100.20</text>"),
+        ("shop/graph?x=y&format=d%6ft", 200, dot, "digraph route {"),
+        ("shop/graph?format=mermaid", 200, TEXT, "flowchart LR"),
+        ("shop/graph?format=vis", 200, "application/json", "\"nodes\": ["),
+        ("shop/graph?format=png", 400, TEXT, "unknown format; allowed are svg, dot, mermaid, vis\n"),
+        ("shop/graph?format=", 400, TEXT, "unknown format; allowed are svg, dot, mermaid, vis\n"),
+        ("shop/graph?format=%3Cscript%3E", 400, TEXT, "unknown format; allowed are svg, dot, mermaid, vis\n"),
+        ("gone/graph", 404, TEXT, "no trace of this target was made yet\n"),
+        ("nobody/graph", 404, TEXT, "no such target\n"),
+    ];
+    for (path, status, content_type, part) in cases {
+        let response = server.ask("GET", &format!("/api/v1/targets/{path}"));
+        assert_eq!((response.status, &*response.headers["content-type"]), (status, content_type), "{path}");
+        assert!(response.body.contains(part), "{path}: {}", response.body);
+        let policy = &response.headers["content-security-policy"];
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{path}: {policy}");
+    }
+}
