@@ -92,10 +92,11 @@ pub fn svg(report: &Report<'_>) -> String {
     svg::alone(report)
 }
 
-/// The same picture to be part of a page: without a style sheet, which is [`svg_style`]. It has no ids, inline styles or scripts.
+/// The same picture to be part of a page: without a style sheet, which is [`svg_style`]. It has no ids, inline styles or scripts; nodes and
+/// links say in data attributes who they are.
 #[must_use]
 pub fn svg_inline(report: &Report<'_>) -> String {
-    svg::inline(report)
+    svg::inline(report, true)
 }
 
 /// One page that needs nothing else: the picture, the verdict, the hops, the flow paths and the diamonds.

@@ -12,6 +12,10 @@ pub(super) struct Vertex<'a> {
     pub(super) node: Option<&'a Node>,
     /// What it is called: an address, or a star.
     pub(super) name: String,
+    /// The name that its address has, where one is known.
+    pub(super) hostname: Option<&'a str>,
+    /// The autonomous system that its address belongs to, where that is known.
+    pub(super) asn: Option<u32>,
 }
 
 /// Two vertices at consecutive hops.
@@ -41,7 +45,13 @@ impl<'a> Graph<'a> {
         let trace = report.trace;
         let hops = &trace.route.hops;
         let first = hops.first().map_or(1, |hop| hop.ttl.get());
-        let source = Vertex { ttl: first.saturating_sub(1), node: None, name: trace.source.to_string() };
+        let source = Vertex {
+            ttl: first.saturating_sub(1),
+            node: None,
+            name: trace.source.to_string(),
+            hostname: None,
+            asn: None,
+        };
         let mut graph = Self { vertices: vec![source], edges: Vec::new() };
         let mut starts = Vec::new();
         for hop in hops {
@@ -50,6 +60,8 @@ impl<'a> Graph<'a> {
                 ttl: hop.ttl.get(),
                 node: Some(node),
                 name: label::address(node),
+                hostname: node.address.and_then(|address| trace.annotations.hostname(address)),
+                asn: node.address.and_then(|address| trace.annotations.asn(address)),
             }));
         }
         for (place, node) in hops.first().into_iter().flat_map(|hop| hop.nodes.iter().enumerate()) {
@@ -76,6 +88,8 @@ impl Vertex<'_> {
             let [min, median, max] = [rtt.min, rtt.median, rtt.max].map(label::milliseconds);
             format!("RTT {median} ({min} to {max})")
         });
-        rtt.into_iter().chain(label::remarks(node)).collect()
+        let hostname = self.hostname.map(str::to_owned);
+        let asn = self.asn.map(label::asn);
+        hostname.into_iter().chain(asn).chain(rtt).chain(label::remarks(node)).collect()
     }
 }

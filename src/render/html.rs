@@ -10,11 +10,12 @@ use super::{
     verdict::{plural, verdict},
 };
 use crate::{
+    annotations::Annotations,
     probe::Ttl,
     route::{Diamond, Hop, Node, Route},
 };
 
-const STYLE: &str = include_str!("html.css");
+const STYLE: &str = include_str!("base.css");
 /// What stands where there is nothing to say.
 const NONE: &str = "\u{2013}";
 
@@ -54,8 +55,8 @@ fn write_page(out: &mut String, report: &Report<'_>) -> fmt::Result {
         trace.strategy,
         timestamp(report.started),
     )?;
-    writeln!(out, "<div class=\"scroll\">\n{}</div>", svg::inline(report))?;
-    write_hops(out, &trace.route)?;
+    writeln!(out, "<div class=\"scroll\">\n{}</div>", svg::inline(report, false))?;
+    write_hops(out, &trace.route, &trace.annotations)?;
     write_paths(out, &trace.route)?;
     write_diamonds(out, &trace.route.diamonds)?;
     out.push_str("</body>\n</html>\n");
@@ -77,18 +78,42 @@ fn write_head(out: &mut String, title: &str, columns: &[&str]) -> fmt::Result {
 
 const END: &str = "</tbody>\n</table>\n</div>\n";
 
-fn write_hops(out: &mut String, route: &Route) -> fmt::Result {
+fn write_hops(out: &mut String, route: &Route, annotations: &Annotations) -> fmt::Result {
     if route.hops.is_empty() {
         return Ok(());
     }
-    let columns =
-        ["#Hop", "#Sent", "#Answered", "Address", "#Flows", "#Fastest", "#Median", "#Slowest", "Remarks"];
+    let has_names = !annotations.names.is_empty();
+    let has_systems = annotations.systems.as_ref().is_some_and(|systems| !systems.is_empty());
+    let columns = [
+        (true, "#Hop"),
+        (true, "#Sent"),
+        (true, "#Answered"),
+        (true, "Address"),
+        (has_names, "Name"),
+        (has_systems, "AS"),
+        (true, "#Flows"),
+        (true, "#Fastest"),
+        (true, "#Median"),
+        (true, "#Slowest"),
+        (true, "Remarks"),
+    ];
+    let columns: Vec<_> =
+        columns.into_iter().filter_map(|(is_there, name)| is_there.then_some(name)).collect();
     write_head(out, "Hops", &columns)?;
     for hop in &route.hops {
         for (index, node) in hop.nodes.iter().enumerate() {
             out.push_str("<tr>");
             if index == 0 {
                 write_hop(out, hop)?;
+            }
+            write!(out, "<td>{}</td>", Text(&label::address(node)))?;
+            if has_names {
+                let name = node.address.and_then(|address| annotations.hostname(address));
+                write!(out, "<td>{}</td>", Text(name.unwrap_or_default()))?;
+            }
+            if has_systems {
+                let asn = node.address.and_then(|address| annotations.asn(address));
+                write!(out, "<td>{}</td>", asn.map(label::asn).unwrap_or_default())?;
             }
             write_node(out, node)?;
             out.push_str("</tr>\n");
@@ -114,7 +139,7 @@ fn write_node(out: &mut String, node: &Node) -> fmt::Result {
         None => [NONE; 3].map(str::to_owned),
     };
     let remarks: Vec<_> = label::remarks(node).collect();
-    write!(out, "<td>{}</td><td class=\"number\">{}</td>", Text(&label::address(node)), node.flows)?;
+    write!(out, "<td class=\"number\">{}</td>", node.flows)?;
     for time in times {
         write!(out, "<td class=\"number\">{time}</td>")?;
     }

@@ -18,6 +18,11 @@ pub(super) fn address(node: &Node) -> String {
     node.address.map_or_else(|| SILENT.to_owned(), |address| address.to_string())
 }
 
+/// An autonomous system.
+pub(super) fn asn(number: u32) -> String {
+    format!("AS{number}")
+}
+
 /// A label stack, outermost first.
 pub(super) fn mpls(labels: &[MplsLabel]) -> Option<String> {
     let labels: Vec<_> = labels.iter().map(|entry| entry.label.to_string()).collect();

@@ -15,7 +15,7 @@ use super::{
     layout::Place,
     verdict::{plural, verdict},
 };
-use crate::route::{Diamond, RttSummary};
+use crate::route::{Balancing, Diamond, RttSummary};
 
 /// Room around the picture, above it for the hops, below it for the key.
 const MARGIN: f64 = 20.0;
@@ -39,15 +39,16 @@ pub const fn svg_style() -> &'static str {
 pub(super) fn alone(report: &Report<'_>) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     // Writing into a string cannot fail.
-    let _ = Picture::of(report).write(&mut out, true);
+    let _ = Picture::of(report, false).write(&mut out, true);
     out
 }
 
-/// The picture as an element of a page.
-pub(super) fn inline(report: &Report<'_>) -> String {
+/// The picture as an element of a page. With `keyed` nodes and links say in attributes who they are, so that a script can tell them from
+/// others in a later picture: `data-key` is hop and address, `data-node` a number that links have as `data-from` and `data-to`.
+pub(super) fn inline(report: &Report<'_>, keyed: bool) -> String {
     let mut out = String::new();
     // Writing into a string cannot fail.
-    let _ = Picture::of(report).write(&mut out, false);
+    let _ = Picture::of(report, keyed).write(&mut out, false);
     out
 }
 
@@ -59,10 +60,11 @@ struct Picture<'a> {
     places: Vec<Place>,
     width: f64,
     height: f64,
+    keyed: bool,
 }
 
 impl<'a> Picture<'a> {
-    fn of(report: &'a Report<'a>) -> Self {
+    fn of(report: &'a Report<'a>, keyed: bool) -> Self {
         let graph = Graph::of(report);
         let sheet = Sheet::of(&graph);
         let mut places = vec![Place::default(); graph.vertices.len()];
@@ -77,7 +79,7 @@ impl<'a> Picture<'a> {
         // Labels hang below their nodes.
         let hanging = sheet.columns.iter().map(|column| column.below).fold(0.0, f64::max);
         let height = sheet.layout.height + HEADER + hanging / 2.0 + KEY;
-        Self { report, graph, sheet, places, width, height }
+        Self { report, graph, sheet, places, width, height, keyed }
     }
 
     fn write(&self, out: &mut String, alone: bool) -> fmt::Result {
@@ -202,7 +204,11 @@ impl<'a> Picture<'a> {
         let width = 1.0 + 0.6 * f64::from(edge.flows.max(1)).log2();
         let name = |vertex: usize| self.graph.vertices.get(vertex).map_or("", |vertex| &vertex.name);
         let flows = plural(edge.flows.into(), "flow");
-        write!(out, "<path class=\"{class}\" stroke-width=\"{width:.1}\" d=\"M{x:.1} {y:.1}")?;
+        write!(out, "<path class=\"{class}\"")?;
+        if self.keyed {
+            write!(out, " data-from=\"{}\" data-to=\"{}\"", edge.from, edge.to)?;
+        }
+        write!(out, " stroke-width=\"{width:.1}\" d=\"M{x:.1} {y:.1}")?;
         match (y - to.y).abs() < 0.5 {
             true => write!(out, "H{:.1}", to.x)?,
             false => write!(out, "C{middle:.1} {y:.1} {middle:.1} {:.1} {:.1} {:.1}", to.y, to.x, to.y)?,
@@ -227,9 +233,17 @@ impl<'a> Picture<'a> {
         let details = vertex.details();
         let told: Vec<_> =
             std::iter::once(vertex.name.as_str()).chain(details.iter().map(String::as_str)).collect();
+        out.push_str("<g class=\"node\"");
+        if self.keyed {
+            let place = column.vertices.iter().filter(|own| **own < index).count();
+            write!(out, " data-node=\"{index}\" data-key=\"{} {}", vertex.ttl, Text(&vertex.name))?;
+            // Silent nodes have no name of their own.
+            let is_silent = vertex.node.is_some_and(|node| node.address.is_none());
+            write!(out, "{}\"", if is_silent { format!(" {place}") } else { String::new() })?;
+        }
         writeln!(
             out,
-            "<g class=\"node\" tabindex=\"0\" role=\"img\" aria-label=\"{}\"><title>{}</title>",
+            " tabindex=\"0\" role=\"img\" aria-label=\"{}\"><title>{}</title>",
             Text(&told.join(", ")),
             Text(&told.join("\n"))
         )?;
@@ -295,7 +309,11 @@ fn write_dot(out: &mut String, vertex: &Vertex<'_>, detail: Detail, x: f64, y: f
         _ if node.address.is_none() => "silent".to_owned(),
         rtt => rtt.map_or_else(|| "silent".to_owned(), |rtt| format!("rtt{}", step(rtt))),
     };
-    writeln!(out, "<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>")?;
+    if node.balancing == Balancing::PerPacket {
+        write_diamond(out, &format!("dot {class}"), x, y, radius + 2.0)?;
+    } else {
+        writeln!(out, "<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>")?;
+    }
     let mut ring = |class: &str, distance: f64| {
         writeln!(out, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{}\"/>", radius + distance)
     };
@@ -306,6 +324,17 @@ fn write_dot(out: &mut String, vertex: &Vertex<'_>, detail: Detail, x: f64, y: f
         ring("limited", if node.destination { 6.0 } else { 3.0 })?;
     }
     Ok(())
+}
+
+/// The mark of a balancer that deals out packet by packet.
+fn write_diamond(out: &mut String, class: &str, x: f64, y: f64, reach: f64) -> fmt::Result {
+    let (left, top) = (x - reach, y - reach);
+    writeln!(
+        out,
+        "<path class=\"{class}\" d=\"M{left:.1} {y:.1}L{x:.1} {top:.1} {:.1} {y:.1} {x:.1} {:.1}Z\"/>",
+        x + reach,
+        y + reach
+    )
 }
 
 /// Which of the colours a round-trip time has.
@@ -322,6 +351,7 @@ struct Entry {
 
 enum Mark {
     Dot(String),
+    Diamond,
     Line,
 }
 
@@ -335,6 +365,7 @@ impl Entry {
             Mark::Dot(class) => {
                 writeln!(out, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>")
             }
+            Mark::Diamond => write_diamond(out, "dot source", x, y, 6.0),
             Mark::Line => writeln!(
                 out,
                 "<path class=\"link packet\" stroke-width=\"2\" d=\"M{:.1} {y:.1}H{:.1}\"/>",
@@ -366,6 +397,9 @@ fn key(graph: &Graph<'_>) -> Vec<Entry> {
     }
     if nodes().any(|node| node.rate_limited) {
         key.push(dot("limited", "limits its answers"));
+    }
+    if nodes().any(|node| node.balancing == Balancing::PerPacket) {
+        key.push(Entry { mark: Mark::Diamond, text: "balances per packet".to_owned() });
     }
     if graph.edges.iter().any(|edge| edge.per_packet) {
         key.push(Entry { mark: Mark::Line, text: "balanced per packet".to_owned() });

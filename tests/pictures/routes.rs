@@ -4,6 +4,7 @@
 use std::{fs, net::IpAddr, path::Path};
 
 use traceflow_exporter::{
+    annotations::Annotations,
     config::Module,
     flow::{Family, Protocol},
     request,
@@ -86,10 +87,25 @@ pub(crate) fn trace(name: &str) -> Trace {
             link.per_packet = true;
         }
     }
+    if name == "peculiar" {
+        annotate(&mut trace);
+    }
     if name == "long" {
         lengthen(&mut trace);
     }
     trace
+}
+
+/// Gives nodes names, short and long, and autonomous systems.
+fn annotate(trace: &mut Trace) {
+    let first = |ttl: usize| trace.route.hops[ttl - 1].nodes[0].address.unwrap();
+    let names =
+        [(1, "r1.example.net"), (2, "ae-1-3502.edge7.frankfurt.example.net"), (5, "a1.<b>&.example.net")];
+    let systems = [(1, 64_496), (2, 64_496), (3, 64_500), (4, 64_500)];
+    trace.annotations = Annotations {
+        names: names.map(|(ttl, name)| (first(ttl), name.into())).into(),
+        systems: Some(systems.map(|(ttl, asn)| (first(ttl), asn)).into()),
+    };
 }
 
 /// Gives all nodes addresses as long as can be.

@@ -22,6 +22,8 @@ const FULL: usize = 8;
 const ADDRESSES: usize = 24;
 /// Letters of an address that stand in one line; a longer one is broken.
 const LINE_LETTERS: usize = 20;
+/// Letters of a host's name that are shown; the whole name is among the details.
+const HOSTNAME_LETTERS: usize = 2 * LINE_LETTERS;
 
 /// How much is written at the nodes of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,11 +134,21 @@ pub(super) fn lines(vertex: &Vertex<'_>, detail: Detail) -> Vec<Line> {
     let Some(node) = vertex.node.filter(|_| detail == Detail::Full) else {
         return lines;
     };
+    lines.extend(vertex.hostname.map(shortened).iter().flat_map(|name| broken(name)).map(note));
+    lines.extend(vertex.asn.map(label::asn).map(note));
     lines.extend(node.rtt.map(|rtt| note(label::milliseconds(rtt.median))));
     lines.extend(label::mpls(&node.mpls).map(note));
     let warning = |text: &str| Line { text: text.to_owned(), is_name: false, is_warning: true };
     lines.extend(label::peculiarities(node).map(warning));
     lines
+}
+
+/// The beginning of a long name, which is what tells routers apart.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(HOSTNAME_LETTERS) {
+        Some((end, _)) => format!("{}\u{2026}", name.get(..end).unwrap_or_default()),
+        None => name.to_owned(),
+    }
 }
 
 /// A name in lines of bearable length, broken behind a separator.

@@ -47,10 +47,43 @@ fn every_node_and_link_is_there() {
 }
 
 #[test]
+fn names_and_systems_stand_at_their_nodes() {
+    let trace = sample::annotated();
+    let svg = alone(&report(&trace, "www.example.net"));
+    for told in [
+        ">r1.example.net</text>",
+        ">AS64496</text>",
+        "aria-label=\"192.0.2.1, r1.example.net, AS64496, RTT 1.20 ms",
+        "aria-label=\"198.51.100.2, AS64500, RTT",
+    ] {
+        assert!(svg.contains(told), "{told}: {svg}");
+    }
+}
+
+#[test]
+fn nodes_and_links_of_a_page_can_be_told_apart() {
+    let mut trace = sample::diamond();
+    trace.route.hops[1].nodes[0].address = None;
+    trace.route.hops[1].nodes[1].address = None;
+    let svg = inline(&report(&trace, "h"), true);
+    let elements = elements(&svg);
+    let of =
+        |name: &str| elements["g"].iter().filter_map(|group| group.get(name).cloned()).collect::<Vec<_>>();
+    let [mut keys, nodes] = ["data-key", "data-node"].map(of);
+    assert_eq!(keys[..2], ["0 192.0.2.100", "1 192.0.2.1"]);
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), trace.route.node_count() + 1, "{keys:?}");
+    for link in elements["path"].iter().filter(|path| path["class"].starts_with("link")) {
+        assert!(nodes.contains(&link["data-from"]) && nodes.contains(&link["data-to"]), "{link:?}");
+    }
+}
+
+#[test]
 fn a_page_without_inline_styles_can_hold_it() {
     let trace = sample::diamond();
     let report = report(&trace, "www.example.net");
-    let part = inline(&report);
+    let part = inline(&report, true);
     assert!(!part.contains("xmlns") && !part.contains("<?xml"));
     let elements = elements(&part);
     let known = ["svg", "rect", "text", "g", "path", "title", "circle"];
@@ -68,6 +101,10 @@ fn a_page_without_inline_styles_can_hold_it() {
         "stroke-width",
         "d",
         "tabindex",
+        "data-node",
+        "data-key",
+        "data-from",
+        "data-to",
         "cx",
         "cy",
         "r",
@@ -87,7 +124,8 @@ fn a_page_without_inline_styles_can_hold_it() {
 fn every_class_has_a_rule() {
     let mut trace = sample::diamond();
     trace.route.links[0].per_packet = true;
-    let classes: std::collections::BTreeSet<String> = elements(&inline(&report(&trace, "h")))
+    trace.route.hops[0].nodes[0].balancing = Balancing::PerPacket;
+    let classes: std::collections::BTreeSet<String> = elements(&inline(&report(&trace, "h"), true))
         .into_values()
         .flatten()
         .filter_map(|attributes| attributes.get("class").cloned())
@@ -111,14 +149,14 @@ fn hostile_names_are_text() {
     );
     let page = super::super::html(&report(&trace, HOSTILE));
     assert!(!page.contains("<script"), "{page}");
-    // Names of nodes go the same way; until they have some, one stands in for them.
+    // Names of nodes go the same way.
+    let mut trace = trace;
+    trace.annotations.names.insert(sample::address("192.0.2.1"), HOSTILE.into());
     let report = report(&trace, "h");
-    let mut picture = Picture::of(&report);
-    picture.graph.vertices[1].name = HOSTILE.to_owned();
-    let mut out = String::new();
-    picture.write(&mut out, true).unwrap();
-    roxmltree::Document::parse(&out).unwrap();
-    assert!(!out.contains("<script"));
+    for picture in [alone(&report), inline(&report, true), super::super::html(&report)] {
+        assert!(picture.contains("&lt;script&gt;") && !picture.contains("<script"), "{picture}");
+    }
+    roxmltree::Document::parse(&alone(&report)).unwrap();
 }
 
 #[test]
