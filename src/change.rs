@@ -61,6 +61,16 @@ pub enum Part {
     },
 }
 
+impl Part {
+    /// The TTL of a node, or of a link's nearer end.
+    #[must_use]
+    pub const fn ttl(&self) -> Ttl {
+        match self {
+            Self::Link { ttl, .. } | Self::Node { ttl, .. } => *ttl,
+        }
+    }
+}
+
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -83,6 +93,10 @@ pub struct Change {
     pub went: Vec<Part>,
     /// The flows that prove it.
     pub flows: Vec<FlowId>,
+    /// What neither came nor went, so that the change can be drawn in its place: of the whole route, or of the hops around the change
+    /// where that is too large. Known of the last path changes alone; empty otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stayed: Vec<Part>,
     /// What else there is to say, in a few words; empty where nothing is.
     pub detail: String,
 }
@@ -96,6 +110,7 @@ impl Change {
             came: Vec::new(),
             went: Vec::new(),
             flows: Vec::new(),
+            stayed: Vec::new(),
             detail: String::new(),
         }
     }

@@ -33,6 +33,11 @@ use crate::{
 
 /// Changes kept.
 const CHANGES_MAX: usize = 100;
+/// Path changes of which it is kept what stayed, and the most parts of a route that are kept of one.
+const PICTURES_MAX: usize = 20;
+const STAYED_MAX: usize = 200;
+/// Rounds of which the number of paths is kept.
+const HISTORY_MAX: usize = 60;
 /// Rounds over which confidence grows from what the strategy promises to [`Confidence::PROVEN`].
 const GROWTH: u32 = 10;
 
@@ -56,6 +61,8 @@ pub struct Monitor {
     counters: TargetCounters,
     last_round: Option<LastRound>,
     changes: VecDeque<Arc<Change>>,
+    /// How many paths the last rounds found; `None` where nothing could be asked.
+    history: VecDeque<Option<u64>>,
     /// Whom the pinned flows met.
     pinned: Evidence,
     /// Answers that showed the members of a per-packet zone and nobody else, by hop.
@@ -84,6 +91,7 @@ impl Monitor {
             counters: TargetCounters::default(),
             last_round: None,
             changes: VecDeque::new(),
+            history: VecDeque::new(),
             pinned: Evidence::default(),
             samples: BTreeMap::new(),
             age: 0,
@@ -193,6 +201,11 @@ impl Monitor {
                 Err(Arc::from(error))
             }
         };
+        let paths = outcome.as_ref().map(|trace| u64::try_from(trace.route.paths.count).unwrap_or(u64::MAX));
+        if self.history.len() >= HISTORY_MAX {
+            self.history.pop_front();
+        }
+        self.history.push_back(paths.ok());
         self.last_round = Some(LastRound { started, duration, outcome });
     }
 
@@ -209,6 +222,7 @@ impl Monitor {
             flows: self.flows(),
             counters: self.counters.clone(),
             changes: self.changes.iter().cloned().collect(),
+            history: self.history.iter().copied().collect(),
             last_round: self.last_round.clone(),
         }
     }
@@ -322,7 +336,7 @@ impl Monitor {
         }
         let is_path_change = verdict.is_path_change();
         let is_reachability_change = verdict.is_reachability_change();
-        let Verdict { came, went, moved, lost, found, reached, lengths, .. } = verdict;
+        let Verdict { came, went, stayed, moved, lost, found, reached, lengths, .. } = verdict;
         if let Some([before, now]) = lengths.filter(|_| is_path_change || !moved.is_empty()) {
             self.counters.length_changes += 1;
             let detail = format!("{} to {} hops before, {} to {} now", before.0, before.1, now.0, now.1);
@@ -335,7 +349,8 @@ impl Monitor {
         if is_path_change {
             self.counters.path_changes += 1;
             self.counters.last_path_change = Some(at);
-            self.note(Change { kind: ChangeKind::Path, came, went, flows: moved, ..Change::at(at) });
+            let stayed = around(stayed, &came, &went);
+            self.note(Change { came, went, stayed, flows: moved, ..Change::at(at) });
         } else if !moved.is_empty() {
             self.counters.flow_moves += u64::try_from(moved.len()).unwrap_or(u64::MAX);
             self.note(Change { kind: ChangeKind::FlowMove, flows: moved, ..Change::at(at) });
@@ -358,6 +373,10 @@ impl Monitor {
             self.changes.pop_front();
         }
         self.changes.push_back(Arc::new(change));
+        let pictures = self.changes.iter_mut().rev().filter(|change| !change.stayed.is_empty());
+        for change in pictures.skip(PICTURES_MAX) {
+            Arc::make_mut(change).stayed = Vec::new();
+        }
     }
 
     fn start_over(&mut self) {
@@ -376,6 +395,16 @@ fn systems_of(trace: &Trace, systems: Option<&dyn Systems>) -> Option<BTreeMap<I
     Some(known.filter_map(|address| Some((address, systems.asn(address)?))).collect())
 }
 
+/// As much of what stayed as may be kept: all, or that of the hops at which something came or went and of their neighbours, or nothing.
+fn around(mut stayed: Vec<Part>, came: &[Part], went: &[Part]) -> Vec<Part> {
+    let changed: BTreeSet<Ttl> = came.iter().chain(went).map(Part::ttl).collect();
+    if let (true, Some(first), Some(last)) = (stayed.len() > STAYED_MAX, changed.first(), changed.last()) {
+        let hops = first.get().saturating_sub(1)..=last.get().saturating_add(1);
+        stayed.retain(|part| hops.contains(&part.ttl().get()));
+    }
+    if stayed.len() > STAYED_MAX { Vec::new() } else { stayed }
+}
+
 /// The confidence that a round wants: risk falls by the same factor from round to round, which costs as many flows in each.
 fn grown(promised: Confidence, age: u32) -> Confidence {
     let share = f64::from(age.min(GROWTH)) / f64::from(GROWTH);
@@ -388,6 +417,46 @@ fn grown(promised: Confidence, age: u32) -> Confidence {
 mod tests {
     use super::*;
     use crate::{config::Config, render::sample};
+
+    #[test]
+    fn of_what_stayed_as_much_is_kept_as_may_be() {
+        let node = |ttl: u8, place: u8| Part::Node {
+            ttl: Ttl::new(ttl).unwrap(),
+            address: IpAddr::from([10, 0, ttl, place]),
+        };
+        let route = |hops: u8, width: u8| -> Vec<Part> {
+            (1..=hops).flat_map(|ttl| (1..=width).map(move |place| node(ttl, place))).collect()
+        };
+        let (came, went) = ([node(7, 201)], [node(8, 202)]);
+        // Hops and width of what stayed -> how much is kept, and from which hop on.
+        for (hops, width, kept, first) in
+            [(20, 10, 200, 1), (20, 11, 44, 6), (20, 50, 200, 6), (20, 51, 0, 0)]
+        {
+            let left = around(route(hops, width), &came, &went);
+            assert_eq!(left.len(), kept, "{hops} hops, {width} wide");
+            assert_eq!(left.first().map_or(0, |part| part.ttl().get()), first, "{hops} hops, {width} wide");
+        }
+    }
+
+    #[test]
+    fn the_last_rounds_and_pictures_are_kept_and_no_more() {
+        let config = Config::parse("test", "targets: [{ name: a, host: www.example.net }]").unwrap();
+        let mut monitor = Monitor::new(Arc::new(config.targets[0].clone()), Duration::MAX);
+        for round in 0..70 {
+            let outcome = if round % 7 == 0 { Err("no route".to_owned()) } else { Ok(sample::diamond()) };
+            monitor.absorb(Time::ZERO, sample::STARTED, Duration::ZERO, outcome);
+            let stayed = vec![Part::Node { ttl: Ttl::MIN, address: sample::address("192.0.2.1") }];
+            monitor.note(Change { stayed, ..Change::at(sample::STARTED) });
+            monitor.note(Change { kind: ChangeKind::Length, ..Change::at(sample::STARTED) });
+        }
+        let Snapshot { history, changes, .. } = monitor.snapshot();
+        assert_eq!(history.len(), HISTORY_MAX);
+        assert_eq!(history[59], Some(2));
+        assert_eq!((history.iter().flatten().count(), history[53]), (52, None));
+        let drawn: Vec<_> = changes.iter().map(|change| !change.stayed.is_empty()).collect();
+        assert_eq!(drawn.iter().filter(|drawn| **drawn).count(), PICTURES_MAX);
+        assert!(drawn[98] && !drawn[99] && !drawn[58] && drawn[60]);
+    }
 
     #[test]
     fn a_change_of_either_end_is_counted_once() {

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub counters: TargetCounters,
     /// The last changes, the newest last.
     pub changes: Vec<Arc<Change>>,
+    /// How many paths each of the last rounds found, the newest last; `None` where nothing could be asked. Bounded.
+    pub history: Vec<Option<u64>>,
     /// The last round; `None` before the first one ended.
     pub last_round: Option<LastRound>,
 }

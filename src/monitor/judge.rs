@@ -22,6 +22,8 @@ pub(super) struct Verdict {
     pub(super) came: Vec<Part>,
     /// Parts that moved flows left and that nothing was found at any more.
     pub(super) went: Vec<Part>,
+    /// Parts that were there before and are there now. With them are the links of per-packet zones, of which none is proved.
+    pub(super) stayed: Vec<Part>,
     /// Parts found late: they may have been there all along.
     pub(super) late: Vec<Part>,
     /// Flows that take another way.
@@ -84,9 +86,14 @@ pub(super) fn judge(before: &Evidence, after: &Evidence, samples: &BTreeMap<Ttl,
     let is_change = !went.is_empty() || news.iter().any(is_proved);
     let (came, late) = if is_change { (news, Vec::new()) } else { (Vec::new(), news) };
 
+    let around = links_of_zones(&then).into_iter().chain(links_of_zones(&now)).chain(known).chain(seen);
+    let stayed: BTreeSet<Part> =
+        around.filter(|part| is_change && !came.contains(part) && !went.contains(part)).collect();
+    let stayed = stayed.into_iter().collect();
     let lengths = [Route::build(before), Route::build(after)].map(|route| span(&route.paths));
     let differs = reached == [true, true] && lengths[0] != lengths[1];
-    Verdict { came, went, late, moved, lost, found, reached, is_back, lengths: differs.then_some(lengths) }
+    let lengths = differs.then_some(lengths);
+    Verdict { came, went, stayed, late, moved, lost, found, reached, is_back, lengths }
 }
 
 /// Hop counts of the shortest and the longest path.
@@ -125,11 +132,19 @@ fn parts(route: &Route) -> BTreeSet<Part> {
     let nodes = route.hops.iter().flat_map(|hop| {
         hop.nodes.iter().filter_map(|node| Some(Part::Node { ttl: hop.ttl, address: node.address? }))
     });
-    let links = route.links.iter().filter(|link| !link.per_packet).filter_map(|link| {
+    nodes.chain(links(route, false)).collect()
+}
+
+fn links_of_zones(route: &Route) -> Vec<Part> {
+    links(route, true).collect()
+}
+
+/// The links between answering nodes, in per-packet zones or outside of them.
+fn links(route: &Route, per_packet: bool) -> impl Iterator<Item = Part> {
+    route.links.iter().filter(move |link| link.per_packet == per_packet).filter_map(|link| {
         let (from, to) = route.ends(link)?;
         Some(Part::Link { ttl: link.ttl, from: from.address?, to: to.address? })
-    });
-    nodes.chain(links).collect()
+    })
 }
 
 /// The parts that some flows pass, by what is read of each of their cells.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CHANGES_MAX, Monitor};
+use super::{CHANGES_MAX, HISTORY_MAX, Monitor};
 use crate::{
     change::Change,
     config::{Module, Target},
@@ -20,6 +20,9 @@ use crate::{
 pub struct State {
     counters: TargetCounters,
     changes: Vec<Change>,
+    /// Paths of the last rounds. A state of an earlier version has none.
+    #[serde(default)]
+    history: Vec<Option<u64>>,
     /// The settings with which the flows were asked.
     settings: String,
     known: Known,
@@ -44,6 +47,7 @@ impl Monitor {
         State {
             counters: self.counters.clone(),
             changes: self.changes.iter().map(|change| Change::clone(change)).collect(),
+            history: self.history.iter().copied().collect(),
             settings: settings(&self.target),
             known: Known {
                 address: self.address,
@@ -59,10 +63,12 @@ impl Monitor {
     /// Goes on from what was kept. Counters and changes go on in any case, the known route only where its flows are still asked the
     /// same way.
     pub fn restore(&mut self, state: State) {
-        let State { counters, changes, settings: before, known } = state;
+        let State { counters, changes, history, settings: before, known } = state;
         self.counters = counters;
         let surplus = changes.len().saturating_sub(CHANGES_MAX);
         self.changes = changes.into_iter().skip(surplus).map(Arc::new).collect();
+        let surplus = history.len().saturating_sub(HISTORY_MAX);
+        self.history = history.into_iter().skip(surplus).collect();
         let now = settings(&self.target);
         if before != now {
             tracing::info!(
@@ -195,6 +201,7 @@ mod tests {
         let [shown, expected] = [&after, &before].map(Monitor::snapshot);
         assert_eq!(shown.counters, expected.counters);
         assert_eq!(shown.changes, expected.changes);
+        assert_eq!((shown.history, expected.history), (vec![Some(2), None], vec![Some(2), None]));
         assert_eq!(shown.address, Some(sample::address("203.0.113.9")));
         assert_eq!(shown.last_round, None);
         assert_eq!(after.full, None, "the first round asks all flows");
@@ -269,11 +276,12 @@ mod tests {
     }
 
     #[test]
-    fn a_state_without_a_counter_is_understood() {
+    fn a_state_of_an_earlier_version_is_understood() {
         let mut value = serde_json::to_value(experienced().state()).unwrap();
         let counters = value["counters"].as_object_mut().unwrap();
         assert!(counters.remove("flow_moves").is_some());
+        assert!(value.as_object_mut().unwrap().remove("history").is_some());
         let state: State = serde_json::from_value(value).unwrap();
-        assert_eq!(state, experienced().state());
+        assert_eq!(state, State { history: Vec::new(), ..experienced().state() });
     }
 }

@@ -124,6 +124,7 @@ pub(crate) fn fresh(name: &str, host: &str) -> Snapshot {
         flows: 3,
         counters: TargetCounters::default(),
         changes: Vec::new(),
+        history: Vec::new(),
         last_round: None,
     }
 }
@@ -148,6 +149,7 @@ pub(crate) fn traced(name: &str, trace: Trace) -> Snapshot {
         address: Some(trace.destination),
         counters,
         changes: Vec::new(),
+        history: vec![Some(1), Some(2), None, Some(2)],
         last_round: Some(LastRound {
             started: STARTED,
             duration: Duration::from_millis(322),
@@ -193,6 +195,7 @@ pub(crate) fn changed(mut snapshot: Snapshot) -> Snapshot {
         Change {
             came: vec![node("198.51.100.1"), link("198.51.100.1")],
             went: vec![node("2001:db8::7"), link("2001:db8::7")],
+            stayed: vec![Part::Node { ttl: Ttl::MIN, address: address("192.0.2.1") }],
             flows: vec![FlowId(33_460), FlowId(33_471)],
             ..ago(3)
         },
