@@ -14,12 +14,12 @@ use crate::{
 pub(super) const SILENT: &str = "*";
 
 /// The address of a node, or a star.
-pub(super) fn address(node: &Node) -> String {
+pub(crate) fn address(node: &Node) -> String {
     node.address.map_or_else(|| SILENT.to_owned(), |address| address.to_string())
 }
 
 /// An autonomous system.
-pub(super) fn asn(number: u32) -> String {
+pub(crate) fn asn(number: u32) -> String {
     format!("AS{number}")
 }
 
@@ -49,7 +49,7 @@ pub(super) fn remarks(node: &Node) -> impl Iterator<Item = String> {
 
 /// The share of probes to a hop that was not answered, in whole percent; `None` where all were. Where a node limits its answers,
 /// what is missing is no loss.
-pub(super) fn loss(hop: &Hop) -> Option<String> {
+pub(crate) fn loss(hop: &Hop) -> Option<String> {
     let lost = hop.probes_sent.checked_sub(hop.replies_received).filter(|lost| *lost > 0)?;
     if hop.nodes.iter().any(|node| node.rate_limited) {
         return None;

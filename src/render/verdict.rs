@@ -3,7 +3,7 @@
 use crate::trace::{StopReason, Trace};
 
 /// The verdict on a trace, without a line feed.
-pub(super) fn verdict(trace: &Trace) -> String {
+pub(crate) fn verdict(trace: &Trace) -> String {
     let route = &trace.route;
     let mut parts = Vec::new();
     if route.paths.count == 0 {
