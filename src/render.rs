@@ -2,6 +2,7 @@
 //!
 //! Knows traces and how they read. Knows nothing of where a trace came from, nor of where the text goes.
 
+mod difference;
 mod dot;
 mod graph;
 mod grid;
@@ -22,10 +23,10 @@ pub(crate) mod sample;
 pub use self::{json::Document, svg::svg_style};
 pub(crate) use self::{
     json::{seconds, timestamp},
-    label::{Text, milliseconds, printable},
-    verdict::{percent, plural},
+    label::{Text, address, asn, loss, milliseconds, printable},
+    verdict::{percent, plural, verdict},
 };
-use crate::trace::Trace;
+use crate::{change::Change, trace::Trace};
 
 /// A trace with what it does not know itself.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +98,13 @@ pub fn svg(report: &Report<'_>) -> String {
 #[must_use]
 pub fn svg_inline(report: &Report<'_>) -> String {
     svg::inline(report, true)
+}
+
+/// A change of a route as a small picture to be part of a page, under that style sheet and `difference.css`: what came, what went, and what stayed around it
+/// as far as that is known. `None` where no node or link came or went.
+#[must_use]
+pub fn difference(change: &Change) -> Option<String> {
+    difference::inline(change)
 }
 
 /// One page that needs nothing else: the picture, the verdict, the hops, the flow paths and the diamonds.

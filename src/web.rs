@@ -13,7 +13,7 @@ mod gate;
 mod graph;
 mod limit;
 mod listen;
-mod page;
+mod pages;
 mod probe;
 mod query;
 mod respond;

@@ -9,7 +9,7 @@ use hyper::{
 
 use super::{
     api, query,
-    respond::{JSON, Reply, TEXT, reply, text},
+    respond::{JSON, Reply, SVG, TEXT, reply, text},
 };
 use crate::{
     render::{self, Report},
@@ -23,7 +23,7 @@ const SVG_POLICY: &str = "default-src 'none'; style-src 'sha256-3yo9W3wIabalzfFe
 type Format = (&'static str, &'static str, fn(&Report<'_>) -> String);
 
 const FORMATS: [Format; 4] = [
-    ("svg", "image/svg+xml", render::svg),
+    ("svg", SVG, render::svg),
     ("dot", "text/vnd.graphviz; charset=utf-8", render::dot),
     ("mermaid", TEXT, render::mermaid),
     ("vis", JSON, render::vis),

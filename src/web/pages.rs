@@ -1,131 +1,148 @@
-//! The landing page: the targets in a table. Plain HTML, no scripts; everything that comes from outside is escaped.
+//! The pages: the table of targets and a page for each. Everything that comes from outside is escaped by the templates.
+//!
+//! Knows snapshots and how they are put in front of people. Knows nothing of requests. Links are relative, so that pages work behind a
+//! proxy that adds a prefix; scripts only refresh what is there without them.
 
-use std::{
-    fmt::{self, Write},
-    sync::Arc,
-};
+mod changes;
+mod index;
+mod spark;
+mod target;
 
-use crate::{
-    render::{Text, milliseconds},
-    route::RttSummary,
-    store::{Snapshot, Store},
-};
+use std::fmt::{self, Write};
 
-/// The style sheet of all pages.
-pub(super) const STYLE: &str = include_str!("style.css");
+use askama::Template;
 
-/// Links are relative, so that the page works behind a proxy that adds a prefix.
-pub(super) fn index(store: &Store, telemetry_path: &str) -> String {
-    let mut page = String::new();
+pub(super) use self::{index::index, target::target};
+use crate::{render::milliseconds, route::RttSummary, store::Snapshot};
+
+/// The style sheet of all pages: what they share with `trace --format html`, their own rules, and those of pictures.
+pub(super) const STYLE: &str = concat!(
+    include_str!("../render/base.css"),
+    include_str!("style.css"),
+    include_str!("../render/svg/route.css"),
+    include_str!("../render/difference.css")
+);
+/// What refreshes the pages.
+pub(super) const SCRIPT: &str = include_str!("script.js");
+/// What browsers show beside the title.
+pub(super) const ICON: &str = include_str!("icon.svg");
+
+/// What stands where there is nothing to say.
+const NONE: &str = "\u{2013}";
+
+/// What surrounds each page.
+struct Frame<'a> {
+    /// The way to the landing page.
+    root: &'static str,
+    /// Where metrics are, from there.
+    metrics: &'a str,
+    version: &'static str,
+}
+
+impl<'a> Frame<'a> {
+    fn new(root: &'static str, telemetry_path: &'a str) -> Self {
+        let metrics = telemetry_path.trim_start_matches('/');
+        Self { root, metrics, version: env!("CARGO_PKG_VERSION") }
+    }
+}
+
+/// The page of a target that is not there.
+#[derive(Template)]
+#[template(path = "missing.html")]
+struct Missing<'a> {
+    frame: Frame<'a>,
+    name: &'a str,
+}
+
+pub(super) fn missing(name: &str, telemetry_path: &str) -> String {
+    page(&Missing { frame: Frame::new("../", telemetry_path), name })
+}
+
+fn page(template: &impl Template) -> String {
     // Writing into a string cannot fail.
-    let _ = write_index(&mut page, &store.targets(), telemetry_path);
-    page
+    template.render().unwrap_or_default()
 }
 
-fn write_index(out: &mut String, targets: &[Arc<Snapshot>], telemetry_path: &str) -> fmt::Result {
-    let up = targets.iter().filter(|snapshot| snapshot.is_up()).count();
-    let metrics = Text(telemetry_path.trim_start_matches('/'));
-    write!(
-        out,
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Traceflow exporter</title>
-<link rel="stylesheet" href="style.css">
-</head>
-<body>
-<header>
-<h1>Traceflow exporter</h1>
-<p>Version {version}</p>
-<nav>
-<a href="./{metrics}">Metrics</a>
-<a href="api/v1/targets">Targets as JSON</a>
-<a href="-/healthy">Health</a>
-<a href="-/ready">Readiness</a>
-</nav>
-</header>
-<main>
-<h2>Targets</h2>
-"#,
-        version = env!("CARGO_PKG_VERSION"),
-    )?;
-    if targets.is_empty() {
-        out.push_str("<p>No targets are configured.</p>\n");
-    } else {
-        writeln!(out, "<p>{up} of {} up, as of the last round of each.</p>", targets.len())?;
-        write_table(out, targets)?;
-    }
-    out.push_str("</main>\n</body>\n</html>\n");
-    Ok(())
+/// How a target is: what is said of it, and the class and the rank that it has among others, the worst first.
+struct State<'a> {
+    class: &'static str,
+    rank: u8,
+    word: String,
+    /// Why nothing could be asked.
+    why: Option<&'a str>,
 }
 
-fn write_table(out: &mut String, targets: &[Arc<Snapshot>]) -> fmt::Result {
-    out.push_str(
-        r#"<div class="scroll">
-<table>
-<thead>
-<tr><th scope="col">Target</th><th scope="col">Host</th><th scope="col">Address</th><th scope="col">State</th><th scope="col" class="number">Paths</th><th scope="col" class="number">Hops</th><th scope="col" class="number">RTT</th><th scope="col" class="number">Path changes</th><th scope="col">Last path change (UTC)</th><th scope="col">Last round (UTC)</th></tr>
-</thead>
-<tbody>
-"#,
-    );
-    for snapshot in targets {
-        write_row(out, snapshot)?;
-    }
-    out.push_str("</tbody>\n</table>\n</div>\n");
-    Ok(())
-}
-
-fn write_row(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
-    let route = snapshot.trace().map(|trace| &trace.route);
-    let known = route.filter(|route| route.paths.count > 0);
-    let paths = known.map(|route| route.paths.count.to_string());
-    let hops = known.map(|route| match (route.paths.hops_min, route.paths.hops_max) {
-        (min, max) if min == max => min.to_string(),
-        (min, max) => format!("{min}\u{2013}{max}"),
-    });
-    let rtt = route.and_then(|route| RttSummary::of(route.arrivals.rtts.clone()));
-    let rtt = rtt.map(|rtt| milliseconds(rtt.median));
-    let address = snapshot.address.map(|address| address.to_string());
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "\u{2013}".to_owned());
-
-    let name = Text(&snapshot.name);
-    writeln!(
-        out,
-        r#"<tr><th scope="row"><a href="api/v1/targets/{}">{name}</a></th><td>{}</td><td>{}</td>{}<td class="number">{}</td><td class="number">{}</td><td class="number">{}</td><td class="number">{}</td><td>{}</td><td>{}</td></tr>"#,
-        Href(&snapshot.name),
-        Text(&snapshot.host),
-        or_dash(address),
-        State(snapshot),
-        or_dash(paths),
-        or_dash(hops),
-        or_dash(rtt),
-        snapshot.counters.path_changes,
-        or_dash(snapshot.counters.last_path_change.map(time)),
-        or_dash(snapshot.last_round.as_ref().map(|round| time(round.started))),
-    )
-}
-
-/// A time in UTC, to the second.
-fn time(at: jiff::Timestamp) -> String {
-    format!(r#"<time datetime="{at:.0}">{}</time>"#, at.strftime("%F %T"))
-}
-
-/// The cell that says whether a target is up, and if it could not be asked, why.
-struct State<'a>(&'a Snapshot);
-
-impl fmt::Display for State<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(round) = &self.0.last_round else {
-            return f.write_str("<td>not tried yet</td>");
+impl<'a> State<'a> {
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let state = |class, rank, word: &str| Self { class, rank, word: word.to_owned(), why: None };
+        let Some(round) = &snapshot.last_round else { return state("idle", 3, "not tried yet") };
+        let trace = match &round.outcome {
+            Err(why) => return Self { why: Some(why), ..state("down", 0, "failed") },
+            Ok(trace) => trace,
         };
-        match &round.outcome {
-            Err(why) => write!(f, r#"<td class="down">failed: {}</td>"#, Text(why)),
-            Ok(_) if self.0.is_up() => f.write_str(r#"<td class="up">up</td>"#),
-            Ok(_) => f.write_str(r#"<td class="down">not reached</td>"#),
+        let (reached, flows) = (trace.route.flows_reached(), trace.route.flows_followed());
+        match reached {
+            0 => state("down", 1, "not reached"),
+            _ if reached < flows => state("partly", 2, &format!("{reached} of {flows} flows")),
+            _ => state("up", 4, "up"),
         }
+    }
+}
+
+/// Counts of a target's route as they stand on both pages.
+struct Figures {
+    paths: Option<u128>,
+    hops: Option<(u8, u8)>,
+    rtt: Option<RttSummary>,
+}
+
+impl Figures {
+    fn of(snapshot: &Snapshot) -> Self {
+        let route = snapshot.trace().map(|trace| &trace.route);
+        let known = route.map(|route| &route.paths).filter(|paths| paths.count > 0);
+        Self {
+            paths: known.map(|paths| paths.count),
+            hops: known.map(|paths| (paths.hops_min, paths.hops_max)),
+            rtt: route.and_then(|route| RttSummary::of(route.arrivals.rtts.clone())),
+        }
+    }
+
+    fn paths(&self) -> String {
+        or_none(self.paths.map(|paths| paths.to_string()))
+    }
+
+    fn hops(&self) -> String {
+        or_none(self.hops.map(|(min, max)| match min == max {
+            true => min.to_string(),
+            false => format!("{min}\u{2013}{max}"),
+        }))
+    }
+
+    fn rtt(&self) -> String {
+        or_none(self.rtt.map(|rtt| milliseconds(rtt.median)))
+    }
+}
+
+fn or_none(text: Option<String>) -> String {
+    text.unwrap_or_else(|| NONE.to_owned())
+}
+
+/// A point in time, for people (UTC, to the second) and for scripts.
+struct Moment(jiff::Timestamp);
+
+impl Moment {
+    fn machine(&self) -> String {
+        format!("{:.0}", self.0)
+    }
+
+    fn seconds(&self) -> i64 {
+        self.0.as_second()
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.strftime("%F %T"))
     }
 }
 

@@ -10,7 +10,7 @@ use hyper::{
 };
 use tokio::sync::oneshot;
 
-use super::{State, activity::Activity, api, encoding, graph, page, probe};
+use super::{State, activity::Activity, api, encoding, graph, pages, probe};
 use crate::{metrics, store::Snapshot};
 
 pub(super) type Reply = Response<Full<Bytes>>;
@@ -18,13 +18,16 @@ pub(super) type Reply = Response<Full<Bytes>>;
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+pub(super) const SVG: &str = "image/svg+xml";
 pub(super) const JSON: &str = "application/json";
 
-/// Headers of every response. Pages have no scripts, frames or forms, and no browser has a reason to think otherwise.
+/// Headers of every response. Pages take style, script and icon from here alone, and the script asks nobody else; there are no frames, and
+/// forms lead nowhere.
 const HEADERS: [(HeaderName, &str); 4] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -51,7 +54,10 @@ pub(super) struct Request {
 enum Route {
     Metrics,
     Index,
+    Page(String),
     Style,
+    Script,
+    Icon,
     Healthy,
     Ready,
     Reload,
@@ -80,7 +86,7 @@ pub(super) async fn to(request: Request, state: Arc<State>) -> Reply {
         Route::Ready => {
             return text(StatusCode::SERVICE_UNAVAILABLE, "not every target was tried yet\n");
         }
-        Route::Style => return reply(StatusCode::OK, CSS, page::STYLE.to_owned()),
+        Route::Icon => return reply(StatusCode::OK, SVG, pages::ICON.to_owned()),
         Route::Probe => {
             return match probe::ask(&request, &state).await {
                 Ok(probed) => computed(request, state, move |state| probe::show(&probed, state)).await,
@@ -142,7 +148,13 @@ fn show(route: &Route, query: &str, state: &State) -> Reply {
         Route::Targets => reply(StatusCode::OK, JSON, api::targets(&state.store)),
         Route::Target(name) => of(name, &|snapshot| reply(StatusCode::OK, JSON, api::target(snapshot))),
         Route::Graph(name) => of(name, &|snapshot| graph::show(snapshot, query)),
-        _ => reply(StatusCode::OK, HTML, page::index(&state.store, &state.telemetry_path)),
+        Route::Page(name) => match state.store.target(name) {
+            Some(snapshot) => reply(StatusCode::OK, HTML, pages::target(&snapshot, &state.telemetry_path)),
+            None => reply(StatusCode::NOT_FOUND, HTML, pages::missing(name, &state.telemetry_path)),
+        },
+        Route::Style => reply(StatusCode::OK, CSS, pages::STYLE.to_owned()),
+        Route::Script => reply(StatusCode::OK, JAVASCRIPT, pages::SCRIPT.to_owned()),
+        _ => reply(StatusCode::OK, HTML, pages::index(&state.store, &state.telemetry_path)),
     }
 }
 
@@ -155,12 +167,17 @@ impl Route {
         match path {
             "/" => Some(Self::Index),
             "/style.css" => Some(Self::Style),
+            "/script.js" => Some(Self::Script),
+            "/icon.svg" => Some(Self::Icon),
             "/-/healthy" => Some(Self::Healthy),
             "/-/ready" => Some(Self::Ready),
             "/-/reload" => Some(Self::Reload),
             "/probe" => Some(Self::Probe),
             "/api/v1/targets" => Some(Self::Targets),
             _ => {
+                if let Some(name) = path.strip_prefix("/targets/") {
+                    return segment(name).map(Self::Page);
+                }
                 let rest = path.strip_prefix("/api/v1/targets/")?;
                 match rest.strip_suffix("/graph") {
                     Some(name) => segment(name).map(Self::Graph),
@@ -249,6 +266,9 @@ mod tests {
             ("/api/v1/targets/", "/metrics", None),
             ("/api/v1/targets/telia", "/metrics", target("telia")),
             ("/api/v1/targets/a%20b%2Fc%C3%A9", "/metrics", target("a b/cé")),
+            ("/targets/a%2fb", "/metrics", Some(Route::Page("a/b".to_owned()))),
+            ("/targets/", "/metrics", None),
+            ("/targets/a/b", "/metrics", None),
             ("/api/v1/targets/a/b", "/metrics", None),
             ("/api/v1/targets/a%2fb/graph", "/metrics", Some(Route::Graph("a/b".to_owned()))),
             ("/api/v1/targets/graph", "/metrics", target("graph")),

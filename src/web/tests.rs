@@ -1,5 +1,6 @@
 mod api;
 mod bounds;
+mod pages;
 mod probe;
 mod secure;
 
@@ -143,6 +144,11 @@ fn every_path_shows_what_it_names() {
         ("/", 200, HTML, r#"<a href="./metrics">"#),
         ("/?theme=dark", 200, HTML, "1 of 3 up"),
         ("/style.css", 200, "text/css; charset=utf-8", "color-scheme: light dark"),
+        ("/script.js", 200, "text/javascript; charset=utf-8", "\"use strict\";"),
+        ("/icon.svg", 200, "image/svg+xml", "<svg "),
+        ("/targets/shop", 200, HTML, "<bdi>shop</bdi>"),
+        ("/targets/nobody", 404, HTML, "<bdi>nobody</bdi> is no target"),
+        ("/targets/", 404, TEXT, "not found\n"),
         (
             "/metrics",
             200,
@@ -264,54 +270,6 @@ fn a_reload_is_answered_when_it_is_done() {
         let response = server.ask(method, "/-/reload");
         assert_eq!((response.status, response.headers["allow"].as_str()), (405, "POST"), "{method}");
     }
-}
-
-#[test]
-fn the_page_lists_the_targets() {
-    let store = targets();
-    store.publish(sample::fresh("new", "new.example.net"));
-    store.publish(sample::changed(sample::traced("moved", sample::diamond())));
-    let page = Server::start(&store).ask("GET", "/").body;
-    let rows: Vec<_> = page
-        .lines()
-        .filter(|line| line.starts_with("<tr><th scope=\"row\">"))
-        .map(|row| {
-            let cells = row.split("</td>").flat_map(|cell| cell.split("</th>"));
-            let texts = cells.map(|cell| {
-                let mut tag = false;
-                let visible = cell.chars().filter(|&letter| {
-                    tag = (tag || letter == '<') && letter != '>';
-                    !tag && letter != '>'
-                });
-                visible.collect::<String>()
-            });
-            texts.collect::<Vec<_>>().join("|")
-        })
-        .collect();
-    assert_eq!(
-        rows,
-        [
-            "gone|nowhere.example.net|–|failed: no such host|–|–|–|0|–|2026-01-02 03:04:05|",
-            "lost|www.example.net|203.0.113.9|not reached|1|1|–|0|–|2026-01-02 03:04:05|",
-            "moved|www.example.net|203.0.113.9|up|2|4|9.00 ms|11|2026-01-02 03:01:05|2026-01-02 03:04:05|",
-            "new|new.example.net|–|not tried yet|–|–|–|0|–|–|",
-            "shop|www.example.net|203.0.113.9|up|2|4|9.00 ms|0|–|2026-01-02 03:04:05|",
-        ]
-    );
-    let nothing = Server::start(&Store::default()).ask("GET", "/").body;
-    assert!(nothing.contains("No targets are configured"));
-}
-
-#[test]
-fn the_page_escapes_what_comes_from_outside() {
-    let evil = "<script>alert(\"1\")</script>&'";
-    let mut snapshot = sample::failed(evil, evil);
-    snapshot.host = evil.into();
-    let page = Server::start(&sample::store([snapshot])).ask("GET", "/").body;
-    assert!(!page.contains("<script"), "{page}");
-    let escaped = "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;";
-    assert_eq!(page.matches(escaped).count(), 3, "name, host and reason");
-    assert!(page.contains(r#"href="api/v1/targets/%3Cscript%3Ealert%28%221%22%29%3C%2Fscript%3E%26%27""#));
 }
 
 #[test]
