@@ -53,6 +53,10 @@ class Browser:
         """The value of an expression of JavaScript; `arguments` are those of the function around it."""
         return self._ask("POST", "/execute/sync", {"script": f"return {script}", "args": list(arguments)})
 
+    def load(self, script):
+        """Runs a script on the page, whatever the page's policy says."""
+        self._ask("POST", "/execute/sync", {"script": script, "args": []})
+
     def all(self, selector):
         found = self._ask("POST", "/elements", {"using": "css selector", "value": selector})
         return [element[ELEMENT] for element in found]

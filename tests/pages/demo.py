@@ -10,6 +10,7 @@ from browser import Browser, until
 
 URL = os.environ["PAGES_URL"]
 SCREENSHOTS = pathlib.Path(os.environ["SCREENSHOTS"])
+AXE = pathlib.Path(__file__).parents[2] / ".test-tools/pages/node_modules/axe-core/axe.min.js"
 NAMES = ["changing", "diamond", "line", "lossy", "mesh"]
 
 
@@ -143,6 +144,19 @@ class Demo(unittest.TestCase):
                 self.assertLessEqual(wide, width, f"{path} at {width}")
         # That a page is not there is said on the console.
         self.assertTrue(all("404" in line for line in browser.console()))
+
+    def test_the_rules_of_accessibility_are_kept(self):
+        """As far as axe-core (https://github.com/dequelabs/axe-core) can tell: names, roles, order, contrast."""
+        browser = self.browser
+        axe = AXE.read_text()
+        violations = """axe.run().then((found) => found.violations.flatMap((rule) =>
+            rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 200)}`)))"""
+        for path in ["/", "/targets/mesh", "/targets/lossy", "/targets/changing"]:
+            for width, dark in [(1400, False), (1400, True), (390, False)]:
+                browser.look_like(width, 900, dark)
+                browser.open(URL + path)
+                browser.load(axe)
+                self.assertEqual(browser.run(violations), [], f"{path}, {width} wide, dark: {dark}")
 
     def test_screenshots(self):
         """For people to look at: two of them are in docs/images."""

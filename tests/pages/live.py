@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 import unittest
 
 from browser import Browser, until
@@ -112,6 +113,28 @@ class Live(unittest.TestCase):
         until("the page says so", lambda: browser.texts("h1") == ["No such target"])
         # That the page is not there any more is said on the console.
         self.assertTrue(all("404" in line for line in browser.console()))
+
+    def test_7_a_thousand_targets_are_sorted_and_filtered(self):
+        browser = self.browser
+        order("thousand")
+        browser.open("about:blank")
+        browser.open(URL + "/")
+        until("all are there", lambda: len(browser.all("#targets tbody tr")) >= 1000)
+        sort = "[...document.querySelectorAll('thead button')].find((one) => one.textContent === 'Target').click()"
+        timed = "((began) => (%s, performance.now() - began))(performance.now())"
+        took = browser.run(timed % sort)
+        browser.run(sort)
+        names = browser.texts("#targets tbody th")
+        first = names.index("target-999")
+        self.assertEqual(names[first : first + 1000], [f"target-{number}" for number in range(999, -1, -1)])
+        browser.type("#filter", "target-77")
+        # 77 and 770 to 779.
+        self.assertEqual(len(browser.visible("#targets tbody th")), 11)
+        self.assertEqual(browser.visible("#targets tbody th")[-1], "target-77")
+        browser.requests()
+        until("the page was refreshed", lambda: URL + "/" in browser.requests())
+        self.assertEqual(len(browser.visible("#targets tbody th")), 11)
+        sys.stderr.write(f"sorted in {took:.0f} ms ")
 
 
 if __name__ == "__main__":

@@ -175,6 +175,13 @@ fn what_changes_while_somebody_looks() {
                 (0..20).map(|_| watched.round()).find(|snapshot| snapshot.counters.path_changes > before);
             store.publish(changed.expect("the route changes"));
         }
+        "thousand" => {
+            let snapshot = watched.monitor.snapshot();
+            for number in 0..1000 {
+                let name = format!("target-{number}").as_str().into();
+                store.publish(Snapshot { name, ..snapshot.clone() });
+            }
+        }
         "remove" => store.remove("changing"),
         other => panic!("{other}"),
     });
