@@ -101,7 +101,7 @@ pub fn svg_inline(report: &Report<'_>) -> String {
 }
 
 /// A change of a route as a small picture to be part of a page, under that style sheet and `difference.css`: what came, what went, and what stayed around it
-/// as far as that is known. `None` where no node or link came or went.
+/// as far as that is known. `None` where no node or link came or went, or more than one could see.
 #[must_use]
 pub fn difference(change: &Change) -> Option<String> {
     difference::inline(change)

@@ -30,6 +30,8 @@ const LETTER: f64 = 5.6;
 const BARE: f64 = 30.0;
 /// Nodes at a hop up to which each has its label; of more, only those that the change concerns.
 const LABELLED: usize = 3;
+/// Parts up to which a change is drawn: of more one would see nothing, and pages would grow heavy.
+const PARTS_MAX: usize = 800;
 
 /// What became of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,9 +69,10 @@ struct Union {
     links: BTreeMap<(Key, Key), Fate>,
 }
 
-/// The picture, to be an element of a page; `None` where no part of a route came or went.
+/// The picture, to be an element of a page; `None` where no part of a route came or went, or too many.
 pub(super) fn inline(change: &Change) -> Option<String> {
-    if change.came.is_empty() && change.went.is_empty() {
+    let parts = change.came.len() + change.went.len();
+    if parts == 0 || parts + change.stayed.len() > PARTS_MAX {
         return None;
     }
     let union = Union::of(change);
@@ -318,9 +321,15 @@ mod tests {
     }
 
     #[test]
-    fn a_change_without_parts_has_no_picture() {
+    fn a_change_without_parts_or_with_too_many_has_no_picture() {
         let stayed = vec![node(1, "192.0.2.1")];
         assert_eq!(inline(&Change { stayed, ..Change::at(sample::STARTED) }), None);
+        let many = |count: usize| vec![node(1, "192.0.2.1"); count];
+        for (count, drawn) in [(PARTS_MAX / 2, true), (PARTS_MAX / 2 + 1, false)] {
+            let change =
+                Change { came: many(count), stayed: many(PARTS_MAX / 2), ..Change::at(sample::STARTED) };
+            assert_eq!(inline(&change).is_some(), drawn, "{count}");
+        }
     }
 
     #[test]

@@ -135,6 +135,21 @@
 
   const nodeOf = (event) => (event.target instanceof Element ? event.target.closest(".node[data-node]") : null);
 
+  const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+  // The node that an arrow leads to: the nearest one of the next hop that way, or the next one of the same hop.
+  const beside = (node, [across, down]) => {
+    const hop = (other) => Number.parseInt(other.dataset.key, 10);
+    const middle = (other) => {
+      const { top, bottom } = one(".dot", other).getBoundingClientRect();
+      return (top + bottom) / 2;
+    };
+    const way = (other) => (across ? (hop(other) - hop(node)) * across : (middle(other) - middle(node)) * down);
+    const far = (other) => (across ? way(other) * 1e6 + Math.abs(middle(other) - middle(node)) : way(other));
+    const others = all(".node[data-node]").filter((other) => (across || hop(other) === hop(node)) && way(other) > 0);
+    return others.reduce((best, other) => (best && far(best) <= far(other) ? best : other), null);
+  };
+
   const lookAgain = () => {
     if (looked !== null) look(one(`.node[data-key="${CSS.escape(looked)}"]`));
   };
@@ -277,6 +292,13 @@
   document.addEventListener("focusin", (event) => {
     const node = nodeOf(event);
     if (node) look(node);
+  });
+  document.addEventListener("keydown", (event) => {
+    const node = nodeOf(event);
+    const next = node && event.key in ARROWS ? beside(node, ARROWS[event.key]) : null;
+    if (!next) return;
+    event.preventDefault();
+    next.focus();
   });
   document.addEventListener("pointerover", (event) => {
     const node = nodeOf(event);

@@ -72,7 +72,7 @@ class Browser:
 
     def press(self, key):
         """Presses a key wherever the focus is."""
-        keys = {"Tab": "\ue004", "Enter": "\ue007", "Space": " "}
+        keys = {"Tab": "\ue004", "Enter": "\ue007", "Space": " ", "Left": "\ue012", "Up": "\ue013", "Right": "\ue014", "Down": "\ue015"}
         actions = [{"type": kind, "value": keys[key]} for kind in ("keyDown", "keyUp")]
         self._ask("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
 

@@ -109,6 +109,16 @@ class Demo(unittest.TestCase):
         self.assertNotEqual([details], hint)
         self.assertTrue(details.startswith("198.51.100.3") and "RTT" in details, details)
         self.assertEqual(len(browser.all("#route .link.lit")), 5, "one link to it, four from it")
+        hops = []
+        for key in ["Right", "Right", "Left", "Left", "Left", "Left", "Left"]:
+            browser.press(key)
+            hops.append(browser.run("document.activeElement.dataset.key.split(' ')[0]"))
+        self.assertEqual(hops, ["3", "4", "3", "2", "1", "0", "0"])
+        seen = set()
+        for key in ["Right", "Right", "Right", "Up", "Up", "Up", "Down", "Down", "Down", "Down"]:
+            browser.press(key)
+            seen.add(browser.run("document.activeElement.dataset.key"))
+        self.assertEqual(len(seen), 2 + 4, "the way there, and all of the third hop")
 
     def test_pages_lead_to_each_other(self):
         browser = self.browser

@@ -10,6 +10,8 @@ use crate::{
 
 /// Parts that are named of each change; further ones are counted.
 const NAMED: usize = 12;
+/// Changes that are drawn, the newest.
+const DRAWN: usize = 20;
 
 /// All that one round found to be different.
 pub(super) struct Event {
@@ -36,25 +38,31 @@ pub(super) struct Parts {
 
 /// The changes, the newest first, those of a round together.
 pub(super) fn events(changes: &[Arc<Change>]) -> Vec<Event> {
+    let mut left = DRAWN;
     let rounds = changes.chunk_by(|one, other| one.at == other.at).rev();
-    let event = |round: &[Arc<Change>]| {
+    let event = move |round: &[Arc<Change>]| {
         let mut changes: Vec<_> = round.iter().collect();
         // What was seen first, then what it means.
         changes.sort_by_key(|change| change.kind);
+        let mut draw = |change: &Change| {
+            let picture = if left > 0 { render::difference(change) } else { None };
+            left -= usize::from(picture.is_some());
+            picture.unwrap_or_default()
+        };
         Some(Event {
             at: Moment(changes.first()?.at),
-            entries: changes.into_iter().map(|change| Entry::of(change)).collect(),
+            entries: changes.into_iter().map(|change| Entry::of(change, draw(change))).collect(),
         })
     };
     rounds.filter_map(event).collect()
 }
 
 impl Entry {
-    fn of(change: &Change) -> Self {
+    fn of(change: &Change, picture: String) -> Self {
         Self {
             kind: kind(change.kind),
             told: told(change),
-            picture: render::difference(change).unwrap_or_default(),
+            picture,
             came: Parts::of(&change.came),
             went: Parts::of(&change.went),
         }
@@ -103,5 +111,27 @@ impl Parts {
             named: parts.iter().take(NAMED).map(word).collect(),
             further: parts.len().saturating_sub(NAMED),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{probe::Ttl, render::sample};
+
+    #[test]
+    fn the_newest_changes_are_drawn() {
+        let node = |number: u8| Part::Node { ttl: Ttl::MIN, address: [192, 0, 2, number].into() };
+        let second = |number: u8| sample::STARTED + jiff::SignedDuration::from_secs(i64::from(number));
+        let change = |number: u8| Arc::new(Change { came: vec![node(number)], ..Change::at(second(number)) });
+        let events = events(&(0..30).map(change).collect::<Vec<_>>());
+        let drawn: Vec<_> =
+            events.iter().map(|event| !event.entries.iter().all(|entry| entry.picture.is_empty())).collect();
+        assert_eq!(drawn, [[true; 20].as_slice(), &[false; 10]].concat());
+        assert_eq!(events.first().map(|event| event.at.0), Some(second(29)));
+        assert_eq!(
+            events.last().map(|event| event.entries[0].came.named.clone()),
+            Some(vec!["hop 1: 192.0.2.0".to_owned()])
+        );
     }
 }
