@@ -13,6 +13,7 @@ mod gate;
 mod graph;
 mod limit;
 mod listen;
+mod message;
 mod pages;
 mod probe;
 mod query;

@@ -10,7 +10,7 @@ use hyper::{
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue},
 };
 
-use super::respond::Reply;
+use super::message::Reply;
 
 /// Smaller bodies fit in one packet anyway.
 const WORTHWHILE: usize = 1024;

@@ -13,7 +13,8 @@ use super::{
     activity::{Body, Busy},
     encoding::wants_gzip,
     external::Place,
-    respond::{self, Reply},
+    message::{self, Reply},
+    respond,
     security::Policy,
 };
 
@@ -59,13 +60,13 @@ async fn admitted(request: &Request<Incoming>, state: Arc<State>, policy: &Polic
         return refused;
     }
     if policy.limiter.as_ref().is_some_and(|limiter| !limiter.allows()) {
-        let mut reply = respond::text(StatusCode::TOO_MANY_REQUESTS, "too many requests\n");
+        let mut reply = message::text(StatusCode::TOO_MANY_REQUESTS, "too many requests\n");
         reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         return reply;
     }
     let authorization = request.headers().get(hyper::header::AUTHORIZATION);
     if !policy.users.is_empty() && !state.authenticator.admits(&policy.users, authorization).await {
-        let mut reply = respond::text(StatusCode::UNAUTHORIZED, "unauthorized\n");
+        let mut reply = message::text(StatusCode::UNAUTHORIZED, "unauthorized\n");
         let challenge = HeaderValue::from_static("Basic realm=\"traceflow_exporter\"");
         reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         return reply;
@@ -73,7 +74,7 @@ async fn admitted(request: &Request<Incoming>, state: Arc<State>, policy: &Polic
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     match state.external_url.place(request.uri().path()) {
         Place::Inside(path) => {
-            let admitted = respond::Request {
+            let admitted = message::Request {
                 method: request.method().clone(),
                 path: path.to_owned(),
                 query: request.uri().query().unwrap_or_default().to_owned(),
@@ -83,9 +84,9 @@ async fn admitted(request: &Request<Incoming>, state: Arc<State>, policy: &Polic
             };
             respond::to(admitted, state).await
         }
-        Place::Moved(_) if !is_read => respond::not_allowed("GET, HEAD"),
+        Place::Moved(_) if !is_read => message::not_allowed("GET, HEAD"),
         Place::Moved(url) => {
-            let mut reply = respond::text(StatusCode::FOUND, "the pages are elsewhere\n");
+            let mut reply = message::text(StatusCode::FOUND, "the pages are elsewhere\n");
             if let Ok(url) = HeaderValue::from_str(&url) {
                 reply.headers_mut().insert(LOCATION, url);
             }
@@ -93,9 +94,9 @@ async fn admitted(request: &Request<Incoming>, state: Arc<State>, policy: &Polic
         }
         // `OPTIONS *` and CONNECT name no path at all.
         Place::Outside if !is_read && !request.uri().path().starts_with('/') => {
-            respond::not_allowed("GET, HEAD")
+            message::not_allowed("GET, HEAD")
         }
-        Place::Outside => respond::text(StatusCode::NOT_FOUND, "not found\n"),
+        Place::Outside => message::text(StatusCode::NOT_FOUND, "not found\n"),
     }
 }
 
@@ -116,7 +117,7 @@ fn malformed(request: &Request<Incoming>) -> Option<Reply> {
     } else {
         return None;
     };
-    let mut reply = respond::text(status, why);
+    let mut reply = message::text(status, why);
     if request.version() <= Version::HTTP_11 {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -8,8 +8,9 @@ use hyper::{
 };
 
 use super::{
-    api, query,
-    respond::{JSON, Reply, SVG, TEXT, reply, text},
+    api,
+    message::{JSON, Reply, SVG, TEXT, reply, text},
+    query,
 };
 use crate::{
     render::{self, Report},

@@ -9,7 +9,7 @@ use hyper::{StatusCode, header::HeaderValue};
 
 use super::{
     State,
-    respond::{Reply, Request, TEXT, reply, told},
+    message::{Reply, Request, TEXT, reply, told},
 };
 use crate::{
     metrics,
