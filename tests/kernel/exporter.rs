@@ -133,6 +133,20 @@ pub(crate) fn get(lab: &Lab, url: &str) -> Option<String> {
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
+/// Has an exposition judged by Prometheus' own tool, which must find nothing.
+pub(crate) fn promtool_accepts(exposition: &str) {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(exposition.as_bytes()).unwrap();
+    let verdict = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&verdict.stderr);
+    assert!(verdict.status.success() && said.is_empty(), "{said}");
+}
+
 /// Waits until every target was tried.
 pub(crate) fn ready(lab: &Lab, exporter: &Running) {
     wait_for("the first rounds", exporter, || get(lab, "http://127.0.0.1:10659/-/ready"));
@@ -361,16 +375,7 @@ fn promtool_and_prometheus_read_what_is_exported() {
     let exporter = Running::exporter(&lab, &config(&lab, Family::V4));
     ready(&lab, &exporter);
 
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    promtool.stdin.take().unwrap().write_all(scrape(&lab).unwrap().as_bytes()).unwrap();
-    let verdict = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&verdict.stderr);
-    assert!(verdict.status.success() && said.is_empty(), "{said}");
+    promtool_accepts(&scrape(&lab).unwrap());
 
     let scrapes = "global: { scrape_interval: 1s }\n\
                    scrape_configs: [{ job_name: traceflow, static_configs: [{ targets: ['127.0.0.1:10659'] }] }]\n";
