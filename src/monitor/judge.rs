@@ -86,14 +86,18 @@ pub(super) fn judge(before: &Evidence, after: &Evidence, samples: &BTreeMap<Ttl,
     let is_change = !went.is_empty() || news.iter().any(is_proved);
     let (came, late) = if is_change { (news, Vec::new()) } else { (Vec::new(), news) };
 
-    let around = links_of_zones(&then).into_iter().chain(links_of_zones(&now)).chain(known).chain(seen);
-    let stayed: BTreeSet<Part> =
-        around.filter(|part| is_change && !came.contains(part) && !went.contains(part)).collect();
-    let stayed = stayed.into_iter().collect();
+    let stayed = if is_change { beside(&[came.as_slice(), &went], [&then, &now]) } else { Vec::new() };
     let lengths = [Route::build(before), Route::build(after)].map(|route| span(&route.paths));
     let differs = reached == [true, true] && lengths[0] != lengths[1];
     let lengths = differs.then_some(lengths);
     Verdict { came, went, stayed, late, moved, lost, found, reached, is_back, lengths }
+}
+
+/// The parts of both routes but for those that changed, and the links of their zones.
+fn beside(changed: &[&[Part]], routes: [&Route; 2]) -> Vec<Part> {
+    let all: BTreeSet<Part> =
+        routes.into_iter().flat_map(|route| parts(route).into_iter().chain(links(route, true))).collect();
+    all.into_iter().filter(|part| !changed.iter().any(|changed| changed.contains(part))).collect()
 }
 
 /// Hop counts of the shortest and the longest path.
@@ -133,10 +137,6 @@ fn parts(route: &Route) -> BTreeSet<Part> {
         hop.nodes.iter().filter_map(|node| Some(Part::Node { ttl: hop.ttl, address: node.address? }))
     });
     nodes.chain(links(route, false)).collect()
-}
-
-fn links_of_zones(route: &Route) -> Vec<Part> {
-    links(route, true).collect()
 }
 
 /// The links between answering nodes, in per-packet zones or outside of them.
