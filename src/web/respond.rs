@@ -1,6 +1,6 @@
 //! Which request gets which response.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use hyper::{
     Method, StatusCode,
@@ -34,7 +34,7 @@ enum Route {
 }
 
 /// The response to a request. What takes long is computed off the event loop.
-pub(super) async fn to(request: Request, state: Arc<State>) -> Reply {
+pub(super) async fn to(mut request: Request, state: Arc<State>) -> Reply {
     let Some(route) = Route::of(&request.path, &state.telemetry_path) else {
         return text(StatusCode::NOT_FOUND, "not found\n");
     };
@@ -61,7 +61,7 @@ pub(super) async fn to(request: Request, state: Arc<State>) -> Reply {
         }
         _ => {}
     }
-    let query = request.query.clone();
+    let query = mem::take(&mut request.query);
     computed(request, state, move |state| show(&route, &query, state)).await
 }
 
