@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use crate::route::FlowHop;
+use crate::route::{FlowHop, Node};
 
 /// Names and autonomous systems of addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,25 @@ impl Annotations {
     #[must_use]
     pub fn asn(&self, address: IpAddr) -> Option<u32> {
         self.systems.as_ref()?.get(&address).copied()
+    }
+
+    /// The name and the autonomous system of a node's address.
+    #[must_use]
+    pub fn of(&self, node: &Node) -> (Option<&str>, Option<u32>) {
+        let known = node.address.map(|address| (self.hostname(address), self.asn(address)));
+        known.unwrap_or_default()
+    }
+
+    /// Whether any name is known.
+    #[must_use]
+    pub fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// Whether any autonomous system is known.
+    #[must_use]
+    pub fn has_systems(&self) -> bool {
+        self.systems.as_ref().is_some_and(|systems| !systems.is_empty())
     }
 
     /// The autonomous systems that a flow passes, in the order of the hops, each once for hops in a row. Hops that are silent, or of which

@@ -62,6 +62,13 @@ pub enum Part {
 }
 
 impl Part {
+    /// How many of these are nodes, and how many links.
+    #[must_use]
+    pub fn counts(parts: &[Self]) -> [usize; 2] {
+        let nodes = parts.iter().filter(|part| matches!(part, Self::Node { .. })).count();
+        [nodes, parts.len() - nodes]
+    }
+
     /// The TTL of a node, or of a link's nearer end.
     #[must_use]
     pub const fn ttl(&self) -> Ttl {

@@ -23,7 +23,7 @@ pub(crate) mod sample;
 pub use self::{json::Document, svg::svg_style};
 pub(crate) use self::{
     json::{seconds, timestamp},
-    label::{Text, address, asn, loss, milliseconds, printable},
+    label::{Text, address, asn, loss, milliseconds, oddities, printable, stack, standing},
     verdict::{percent, plural, verdict},
 };
 use crate::{change::Change, trace::Trace};

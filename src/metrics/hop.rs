@@ -61,9 +61,7 @@ fn write_topology(out: &mut Exposition, targets: &[Target<'_>]) {
     let nodes = targets.iter().flat_map(|target| {
         let annotations = target.snapshot.trace().map(|trace| &trace.annotations);
         target.detail.topology.nodes.iter().map(move |((ttl, name), node)| {
-            let known = annotations.zip(node.address);
-            let hostname = known.and_then(|(annotations, address)| annotations.hostname(address));
-            let asn = known.and_then(|(annotations, address)| annotations.asn(address));
+            let (hostname, asn) = annotations.map(|known| known.of(node)).unwrap_or_default();
             let labels = target
                 .labels()
                 .with("ttl", ttl.to_string())

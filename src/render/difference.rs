@@ -84,10 +84,8 @@ pub(super) fn inline(change: &Change) -> Option<String> {
 
 fn told(change: &Change) -> String {
     let count = |parts: &[Part], word: &str| {
-        let nodes = parts.iter().filter(|part| matches!(part, Part::Node { .. })).count();
-        let [nodes, links] =
-            [(nodes, "node"), (parts.len() - nodes, "link")].map(|(count, noun)| plural(count as u128, noun));
-        format!("{nodes} and {links} {word}")
+        let [nodes, links] = Part::counts(parts);
+        format!("{} and {} {word}", plural(nodes as u128, "node"), plural(links as u128, "link"))
     };
     format!("The route around the change: {}, {}", count(&change.came, "came"), count(&change.went, "went"))
 }

@@ -56,12 +56,9 @@ impl<'a> Graph<'a> {
         let mut starts = Vec::new();
         for hop in hops {
             starts.push(graph.vertices.len());
-            graph.vertices.extend(hop.nodes.iter().map(|node| Vertex {
-                ttl: hop.ttl.get(),
-                node: Some(node),
-                name: label::address(node),
-                hostname: node.address.and_then(|address| trace.annotations.hostname(address)),
-                asn: node.address.and_then(|address| trace.annotations.asn(address)),
+            graph.vertices.extend(hop.nodes.iter().map(|node| {
+                let (hostname, asn) = trace.annotations.of(node);
+                Vertex { ttl: hop.ttl.get(), node: Some(node), name: label::address(node), hostname, asn }
             }));
         }
         for (place, node) in hops.first().into_iter().flat_map(|hop| hop.nodes.iter().enumerate()) {

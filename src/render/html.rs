@@ -82,8 +82,7 @@ fn write_hops(out: &mut String, route: &Route, annotations: &Annotations) -> fmt
     if route.hops.is_empty() {
         return Ok(());
     }
-    let has_names = !annotations.names.is_empty();
-    let has_systems = annotations.systems.as_ref().is_some_and(|systems| !systems.is_empty());
+    let (has_names, has_systems) = (annotations.has_names(), annotations.has_systems());
     let columns = [
         (true, "#Hop"),
         (true, "#Sent"),
@@ -107,12 +106,11 @@ fn write_hops(out: &mut String, route: &Route, annotations: &Annotations) -> fmt
                 write_hop(out, hop)?;
             }
             write!(out, "<td>{}</td>", Text(&label::address(node)))?;
+            let (name, asn) = annotations.of(node);
             if has_names {
-                let name = node.address.and_then(|address| annotations.hostname(address));
                 write!(out, "<td>{}</td>", Text(name.unwrap_or_default()))?;
             }
             if has_systems {
-                let asn = node.address.and_then(|address| annotations.asn(address));
                 write!(out, "<td>{}</td>", asn.map(label::asn).unwrap_or_default())?;
             }
             write_node(out, node)?;

@@ -159,10 +159,11 @@ impl<'a> HopEntry<'a> {
 
 impl<'a> NodeEntry<'a> {
     fn of(node: &'a Node, annotations: &'a Annotations) -> Self {
+        let (hostname, asn) = annotations.of(node);
         Self {
             address: node.address,
-            hostname: node.address.and_then(|address| annotations.hostname(address)),
-            asn: node.address.and_then(|address| annotations.asn(address)),
+            hostname,
+            asn,
             replies: node.replies,
             rtt_seconds: node.rtt.map(RttEntry::of),
             balancing: node.balancing.name(),

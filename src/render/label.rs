@@ -23,27 +23,39 @@ pub(crate) fn asn(number: u32) -> String {
     format!("AS{number}")
 }
 
-/// A label stack, outermost first.
+/// A label stack, outermost first; empty where there is none.
+pub(crate) fn stack(labels: &[MplsLabel]) -> String {
+    labels.iter().map(|entry| entry.label.to_string()).collect::<Vec<_>>().join("/")
+}
+
+/// The same with what it is.
 pub(super) fn mpls(labels: &[MplsLabel]) -> Option<String> {
-    let labels: Vec<_> = labels.iter().map(|entry| entry.label.to_string()).collect();
-    (!labels.is_empty()).then(|| format!("MPLS {}", labels.join("/")))
+    (!labels.is_empty()).then(|| format!("MPLS {}", stack(labels)))
 }
 
 /// What is peculiar about a node, in a few words each.
 pub(super) fn peculiarities(node: &Node) -> impl Iterator<Item = &'static str> {
-    let words = [
-        (node.balancing == Balancing::PerPacket, "balances per packet"),
-        (node.rate_limited, "limits its answers"),
-        (node.nat, "behind a NAT"),
-    ];
+    let balancing = (node.balancing == Balancing::PerPacket).then_some("balances per packet");
+    balancing.into_iter().chain(oddities(node))
+}
+
+/// The same besides how it balances.
+pub(crate) fn oddities(node: &Node) -> impl Iterator<Item = &'static str> {
+    applying([(node.rate_limited, "limits its answers"), (node.nat, "behind a NAT")])
+}
+
+/// What a node is in its route, where that is not just a router on the way.
+pub(crate) fn standing(node: &Node) -> impl Iterator<Item = &'static str> {
+    applying([(node.address.is_none(), "never answered"), (node.destination, "destination")])
+}
+
+fn applying(words: [(bool, &'static str); 2]) -> impl Iterator<Item = &'static str> {
     words.into_iter().filter_map(|(is_so, word)| is_so.then_some(word))
 }
 
 /// What there is to say of a node besides its address and its times.
 pub(super) fn remarks(node: &Node) -> impl Iterator<Item = String> {
-    let silent = node.address.is_none().then(|| "never answered".to_owned());
-    let destination = node.destination.then(|| "destination".to_owned());
-    let words = silent.into_iter().chain(destination).chain(mpls(&node.mpls));
+    let words = standing(node).map(str::to_owned).chain(mpls(&node.mpls));
     words.chain(peculiarities(node).map(str::to_owned))
 }
 

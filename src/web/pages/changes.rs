@@ -95,9 +95,7 @@ fn told(change: &Change) -> String {
 }
 
 fn count(parts: &[Part]) -> String {
-    let nodes = parts.iter().filter(|part| matches!(part, Part::Node { .. })).count();
-    let counts = [(nodes, "node"), (parts.len() - nodes, "link")];
-    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts = Part::counts(parts).into_iter().zip(["node", "link"]).filter(|(count, _)| *count > 0);
     counts.map(|(count, noun)| plural(count as u128, noun)).collect::<Vec<_>>().join(" and ")
 }
 

@@ -92,8 +92,8 @@ impl<'a> Drawn<'a> {
             confidence: trace.route.confidence.map_or_else(|| NONE.to_owned(), percent),
             stop_reason: trace.detail.as_ref().map_or(reason.clone(), |detail| format!("{reason}: {detail}")),
             picture: render::svg_inline(&report),
-            has_names: !trace.annotations.names.is_empty(),
-            has_systems: trace.annotations.systems.as_ref().is_some_and(|systems| !systems.is_empty()),
+            has_names: trace.annotations.has_names(),
+            has_systems: trace.annotations.has_systems(),
             has_labels: trace.route.hops.iter().flat_map(|hop| &hop.nodes).any(|node| !node.mpls.is_empty()),
             hops: trace.route.hops.iter().map(|hop| HopRow::of(hop, trace)).collect(),
         })
@@ -122,17 +122,10 @@ impl<'a> HopRow<'a> {
 
 impl<'a> NodeRow<'a> {
     fn of(node: &Node, place: String, ttl: u8, trace: &'a Trace) -> Self {
-        let of = |address| (trace.annotations.hostname(address), trace.annotations.asn(address));
-        let (name, asn) = node.address.map(of).unwrap_or_default();
+        let (name, asn) = trace.annotations.of(node);
         let rtts = node.rtt.map(|rtt| [rtt.min, rtt.median, rtt.max].map(milliseconds));
-        let mut remarks = Vec::new();
-        let words = [
-            (node.address.is_none(), "never answered"),
-            (node.destination, "destination"),
-            (node.rate_limited, "limits its answers"),
-            (node.nat, "behind a NAT"),
-        ];
-        remarks.extend(words.into_iter().filter_map(|(is_so, word)| is_so.then_some(word)));
+        // Labels and balancing have columns of their own.
+        let remarks: Vec<_> = render::standing(node).chain(render::oddities(node)).collect();
         Self {
             key: node.address.map_or(place, |address| format!("{ttl} {address}")),
             address: render::address(node),
@@ -146,7 +139,7 @@ impl<'a> NodeRow<'a> {
                 Balancing::None => "none",
                 Balancing::Unknown => NONE,
             },
-            mpls: node.mpls.iter().map(|entry| entry.label.to_string()).collect::<Vec<_>>().join("/"),
+            mpls: render::stack(&node.mpls),
             remarks: remarks.join(", "),
         }
     }
