@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -27,15 +27,21 @@ fn allowed() -> Vec<String> {
     lines.map(|line| line.strip_prefix('!').unwrap_or_else(|| panic!("{line}")).to_owned()).collect()
 }
 
-/// What the compiler read for the program, by its own account.
+/// What the compiler read for the library, of which the program is made, by its own account of its newest build: a `.d` beside
+/// the `.rlib`. (Cargo's own summary beside the program is there after `cargo build` only.)
 fn compiled() -> BTreeSet<PathBuf> {
-    let program = Path::new(env!("CARGO_BIN_EXE_traceflow_exporter"));
-    let account = fs::read_to_string(program.with_extension("d")).unwrap();
-    let (_, files) = account.split_once(": ").unwrap();
-    let files: Vec<_> = files.split_whitespace().map(Path::new).collect();
-    // The tree may have been moved since.
-    let root = files.iter().find(|file| file.ends_with("build.rs")).unwrap().parent().unwrap();
-    files.iter().map(|file| file.strip_prefix(root).unwrap().to_owned()).collect()
+    let builds = fs::read_dir(env::current_exe().unwrap().parent().unwrap()).unwrap();
+    let builds = builds.map(|entry| entry.unwrap().path()).filter(|build| {
+        let name = build.file_name().unwrap().to_string_lossy().into_owned();
+        name.starts_with("libtraceflow_exporter-") && name.ends_with(".rlib")
+    });
+    let newest = builds.max_by_key(|build| build.metadata().unwrap().modified().unwrap()).unwrap();
+    let account = newest.to_str().unwrap().replace("/libtraceflow_exporter-", "/traceflow_exporter-");
+    let account = read(Path::new(&account).with_extension("d").to_str().unwrap());
+    let (_, files) = account.lines().next().unwrap().split_once(": ").unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = files.split_whitespace().map(Path::new);
+    files.map(|file| file.strip_prefix(root).unwrap_or(file).to_owned()).collect()
 }
 
 #[test]
