@@ -38,6 +38,8 @@ const TESTED_MIN: f64 = 0.1;
 const FALSE_SILENCE: f64 = 1e-3;
 /// Controls answered, with no question answered between them, after which what else is asked in a lane is taken for dead.
 const PROOFS: u32 = 4;
+/// Share of answers of a node, at most, in a lane in which something was missed that can be answered.
+const SHARE_MAX: f64 = 0.7;
 /// Packets for one flow in a lane, at least and at most.
 const TRIES: (u32, u32) = (3, 20);
 
@@ -221,7 +223,8 @@ impl Lanes {
     /// Whether a question was asked often enough in its lane to be given up.
     pub(super) fn is_hopeless(&self, ttl: Ttl, tries: u32) -> bool {
         let Some(Hop::Limited(lane)) = self.hops.get(&ttl) else { return false };
-        let missed = (1.0 - lane.all.share()).max(1e-6).powi(i32::try_from(tries).unwrap_or(i32::MAX));
+        let share = if lane.all.misses == 0 { lane.all.share() } else { lane.all.share().min(SHARE_MAX) };
+        let missed = (1.0 - share).max(1e-6).powi(i32::try_from(tries).unwrap_or(i32::MAX));
         match tries {
             _ if tries >= TRIES.1 => true,
             _ if lane.proofs >= PROOFS => tries > 0,
