@@ -248,6 +248,7 @@ impl Discovery {
 
     /// `mda`: the flows known at a hop are followed in their order, as far as the neediest node wants.
     fn ask_in_order(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
+        let haste = self.haste(ttl, plan);
         let mut missing = 0_f64;
         let mut last = None;
         let total: usize = wants.iter().map(|&(id, _)| self.flows_at(id)).sum();
@@ -262,7 +263,7 @@ impl Discovery {
             last = last.max(node.places.get(wanted + useless - 1).copied());
             let short = (wanted + useless).saturating_sub(node.flows.len());
             if self.may_widen(id, ttl, plan) {
-                missing = missing.max(per_share(short, node.flows.len(), wants.len(), total));
+                missing = missing.max(haste * per_share(short, node.flows.len(), wants.len(), total));
             }
             if short > 0 {
                 last = Some(usize::MAX);
@@ -285,13 +286,14 @@ impl Discovery {
     /// `mda-lite`: of the flows known at a hop, those of nodes that want more.
     fn ask_chosen(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
         let total: usize = wants.iter().map(|&(id, _)| self.flows_at(id)).sum();
+        let haste = self.haste(ttl, plan);
         let mut missing = 0_f64;
         let alike = wants.iter().filter(|(_, wanted)| *wanted == 0).map(|&(id, _)| id);
         let alike: Vec<_> = alike.filter(|&id| self.may_widen(id, ttl, plan)).collect();
         for &(id, wanted) in wants.iter().filter(|(_, wanted)| *wanted > 0) {
             let short = self.ask_of(id, wanted, ttl, plan);
             if self.may_widen(id, ttl, plan) {
-                missing = missing.max(per_share(short, self.flows_at(id), wants.len(), total));
+                missing = missing.max(haste * per_share(short, self.flows_at(id), wants.len(), total));
             }
         }
         missing = missing.max(self.ask_alike(&alike, total, ttl, plan));
@@ -439,7 +441,8 @@ impl Policy for Discovery {
             return;
         }
         self.look_around(flow, ttl.get(), plan);
-        if sent > 1 && self.is_open(flow, ttl.get()) && plan.evidence.is_answered(ttl) {
+        let is_likely = if plan.evidence.is_answered(ttl) { sent > 1 } else { self.is_silent(ttl.get()) };
+        if is_likely && self.is_open(flow, ttl.get()) {
             self.suppose(flow, ttl.get(), plan);
             self.hasten(flow, ttl, plan);
             return;

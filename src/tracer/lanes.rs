@@ -122,6 +122,11 @@ impl Lanes {
         matches!(self.hops.get(&ttl), Some(Hop::Limited(_)))
     }
 
+    /// Whether any hop limits its answers.
+    pub(super) fn is_any_limited(&self) -> bool {
+        self.hops.values().any(|hop| matches!(hop, Hop::Limited(_)))
+    }
+
     /// Whether a hop is suspected or known to limit its answers: what is late there is not lost yet.
     pub(super) fn is_held(&self, ttl: Ttl) -> bool {
         matches!(self.hops.get(&ttl), Some(Hop::Limited(_) | Hop::Testing(_)))

@@ -82,6 +82,23 @@ impl Discovery {
             || node.flows.iter().any(|&flow| !self.is_open(flow, ttl))
     }
 
+    /// How many of the new flows that look like what is missing at a hop are asked at once: where each try takes as long as silence
+    /// takes to be believed, twice as many.
+    pub(super) fn haste(&self, ttl: u8, plan: &Plan<'_>) -> f64 {
+        let mut silent = self
+            .graph
+            .layer(ttl)
+            .filter(|&id| self.is_likely(id, ttl))
+            .chain(self.graph.layer(ttl + 1).filter(|&id| self.is_likely(id, ttl + 1)));
+        if !plan.lanes.is_any_limited() && silent.next().is_some() { 2.0 } else { 1.0 }
+    }
+
+    /// Whether a flow is known to have come to a silent node at a hop.
+    pub(super) fn is_silent(&self, ttl: u8) -> bool {
+        let mut nodes = self.graph.layer(ttl).filter_map(|id| self.graph.node(id));
+        nodes.any(|node| node.silent && node.flows.iter().any(|&flow| !self.is_open(flow, ttl)))
+    }
+
     /// Packets after which a star at a hop with answering nodes is believed. The first flow that shows a silent node has to be twice
     /// as sure as those that follow it there.
     pub(super) fn patience(&self, flow: FlowId, ttl: Ttl, plan: &Plan<'_>) -> u32 {
