@@ -47,6 +47,8 @@ const TRIES: (u32, u32) = (3, 20);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lanes {
     hops: BTreeMap<Ttl, Hop>,
+    /// Hops found clear since they last failed a test.
+    cleared: BTreeSet<Ttl>,
     /// Flows whose answers are late.
     late: BTreeMap<Ttl, BTreeSet<FlowId>>,
 }
@@ -173,17 +175,22 @@ impl Lanes {
         self.hops.remove(&ttl);
     }
 
-    /// Takes in what became of a control.
-    pub(super) fn control(&mut self, ttl: Ttl, answered: bool, now: Time) {
+    /// Takes in what became of a control. Returns whether the hop is to be tested once more: it failed, but was found clear before,
+    /// so that all its controls may just have been lost.
+    pub(super) fn control(&mut self, ttl: Ttl, answered: bool, now: Time) -> bool {
         match self.hops.get_mut(&ttl) {
             Some(Hop::Testing(test)) => {
                 test.pending = test.pending.saturating_sub(1);
                 test.answered += usize::from(answered);
                 if test.pending == 0 {
-                    let verdict = if test.answered == 0 {
-                        Hop::Limited(Lane::new(test, now))
-                    } else {
+                    let verdict = if test.answered > 0 {
+                        self.cleared.insert(ttl);
                         Hop::Clear(test.started)
+                    } else if self.cleared.remove(&ttl) {
+                        self.hops.remove(&ttl);
+                        return true;
+                    } else {
+                        Hop::Limited(Lane::new(test, now))
                     };
                     self.hops.insert(ttl, verdict);
                 }
@@ -195,6 +202,7 @@ impl Lanes {
             }
             Some(Hop::Clear(_)) | None => {}
         }
+        false
     }
 
     /// Takes in that a question was answered, after so many packets in its lane.
@@ -378,6 +386,20 @@ mod tests {
     }
 
     #[test]
+    fn a_hop_that_was_clear_has_to_fail_twice() {
+        let mut lanes = Lanes::default();
+        let mut fails = |at_first: [bool; CONTROLS]| {
+            lanes.test(HERE, CONTROLS, at(1));
+            let again = at_first.map(|answered| lanes.control(HERE, answered, at(220)));
+            assert!(!again[0] && !again[1], "the last of them decides");
+            (again[CONTROLS - 1], lanes.is_limited(HERE))
+        };
+        assert_eq!(fails([true; CONTROLS]), (false, false));
+        assert_eq!(fails([false; CONTROLS]), (true, false), "three packets may just be lost");
+        assert_eq!(fails([false; CONTROLS]), (false, true));
+    }
+
+    #[test]
     fn flows_that_are_late_together_are_suspicious() {
         let mut lanes = Lanes::default();
         let suspicions = [1, 2, 2, 3].map(|flow| lanes.late(HERE, FlowId(flow)));
@@ -408,7 +430,9 @@ mod tests {
                     answered += 1.0;
                 }
                 match turn {
-                    Turn::Control => lanes.control(HERE, passes, now),
+                    Turn::Control => {
+                        lanes.control(HERE, passes, now);
+                    }
                     Turn::Question => {
                         let tries = waiting.pop_front().unwrap() + 1;
                         if passes {
@@ -435,7 +459,9 @@ mod tests {
         for number in 0_u32.. {
             now = now.max(lanes.due([HERE].into_iter()).unwrap());
             match lanes.turn([HERE].into_iter(), now, RETRY).unwrap().1 {
-                Turn::Control => lanes.control(HERE, true, now),
+                Turn::Control => {
+                    lanes.control(HERE, true, now);
+                }
                 Turn::Question if number.is_multiple_of(2) => lanes.missed(HERE),
                 Turn::Question => {
                     lanes.answered(HERE, FlowId(1), 1);

@@ -55,8 +55,11 @@ impl Tracer {
         if query.is_control() {
             self.queries.settle(id);
             self.evidence.missed(flow, ttl);
-            self.lanes.control(ttl, false, now);
+            let again = self.lanes.control(ttl, false, now);
             self.note_limits(ttl, now);
+            if again {
+                self.test(ttl, now);
+            }
             return;
         }
         if self.closing.is_none() && self.lanes.is_limited(ttl) && !self.lanes.is_hopeless(ttl, tries) {
