@@ -90,9 +90,11 @@ impl Search {
         if found.len() == 1 {
             return ruled_out;
         }
-        let behind = if self.goes_on { half_the_smallest(&found) } else { None };
-        let through = found.iter().sum::<u32>() + self.wanted_through(&found);
-        ruled_out.max(behind.unwrap_or(0)).max(through)
+        let flows = found.iter().sum::<u32>();
+        // Counts are judged when they are enough for equal shares, and again when they have doubled.
+        let behind = if self.goes_on && flows >= ruled_out { half_the_smallest(&found) } else { None };
+        let through = flows + self.wanted_through(&found);
+        ruled_out.max(behind.map_or(0, |behind| behind.min(2 * flows))).max(through)
     }
 
     /// New flows that the successors themselves want: each may hide a second one behind it.

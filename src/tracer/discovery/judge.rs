@@ -22,11 +22,15 @@ impl Discovery {
             return 0;
         }
         let wanted = self.budget.flows(counts.len());
-        // What goes on from a silent node in another way than most may be a flow whose reply was lost: no sign of unequal shares.
-        if self.graph.node(id).is_some_and(|node| node.silent) {
+        // Counts are judged when they would be enough for equal shares, since chance rejects the more, the oftener few are judged. What
+        // goes on from a silent node in another way than most may be a flow whose reply was lost: no sign of unequal shares.
+        let answered = counts.iter().fold(0_usize, |sum, &count| sum + usize::try_from(count).unwrap_or(0));
+        if answered < wanted || self.graph.node(id).is_some_and(|node| node.silent) {
             return wanted;
         }
-        flows_for_unequal(&counts, self.budget.share()).map_or(wanted, |flows| flows.max(wanted))
+        // They are judged again when they have doubled: what chance rejected it will seldom reject then.
+        let unequal = flows_for_unequal(&counts, self.budget.share());
+        unequal.map_or(wanted, |flows| flows.min(2 * answered).max(wanted))
     }
 
     /// Flows seen at each successor of a node that answers. Behind a lone node that is everyone, whether asked there too or not.
@@ -110,9 +114,16 @@ impl Discovery {
         if answered > 0 && self.barren(id, ttl, 0) > LOST.0 + LOST.1 * answered {
             return false;
         }
-        let hidden = Ttl::new(ttl).is_some_and(|ttl| plan.evidence.has_limit(ttl));
         let Some(node) = self.graph.node(id) else { return false };
-        !node.silent || node.flows.len() > 1 && !hidden && self.is_likely(id, ttl) && self.has_share(id, ttl)
+        let is_sure = || !self.is_hidden(id, ttl, plan) && self.is_likely(id, ttl) && self.has_share(id, ttl);
+        !node.silent || node.flows.len() > 1 && is_sure()
+    }
+
+    /// Whether a node may seem silent since its hop limits its answers, or is known by coming from one that may.
+    fn is_hidden(&self, id: NodeId, ttl: u8, plan: &Plan<'_>) -> bool {
+        let Some(node) = self.graph.node(id).filter(|node| node.silent) else { return false };
+        let is_limited = Ttl::new(ttl).is_some_and(|ttl| plan.evidence.has_limit(ttl));
+        is_limited || node.previous.keys().any(|&before| self.is_hidden(before, ttl - 1, plan))
     }
 
     /// Whether a node has as many flows as make a silent one credible: of lost replies a search for more finds just as few.
