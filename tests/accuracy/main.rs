@@ -26,7 +26,7 @@ use crate::campaign::{Campaign, Row, variable};
 /// Topologies, with the runs of a row in the short version and in the long one. Where the promise is used up (a lone 2-way
 /// diamond is missed in 3.1 % of runs), a thousand runs could not tell it from a broken one. The 400 of the two widest take
 /// a quarter of the time of all, and one run of the 70-wide route as long as thousands of others: the short version leaves it out.
-const TOPOLOGIES: [(&str, u32, u32); 16] = [
+const TOPOLOGIES: [(&str, u32, u32); 18] = [
     ("line", 40, 4000),
     ("diamond2", 40, 4000),
     ("diamond4", 40, 4000),
@@ -42,6 +42,8 @@ const TOPOLOGIES: [(&str, u32, u32); 16] = [
     ("cascade2x3x4", 40, 1000),
     ("asymmetric", 40, 1000),
     ("silent", 40, 4000),
+    ("twelve-silent", 20, 1000),
+    ("silent-hops", 20, 1000),
     ("swallow", 40, 4000),
 ];
 /// Of these, those traced over a network that loses nothing only.
@@ -133,6 +135,42 @@ fn a_route_of_twelve_hops_is_found_with_few_probes_in_few_round_trips() {
     let row = Campaign { runs: 200, ..Campaign::of("twelve", Strategy::MdaLite) }.run();
     assert!(row.probes() <= 160.0, "{:.1} probes", row.probes());
     assert!(row.seconds() <= 0.35, "{:.3} s", row.seconds());
+}
+
+/// Four silent hops behind each other, which take 0.01 s when they answer: what is not known of one holds up the search behind it, but
+/// they are looked for side by side.
+#[test]
+fn silent_hops_are_looked_for_side_by_side() {
+    let row = Campaign { runs: 40, ..Campaign::of("silent-hops", Strategy::MdaLite) }.run();
+    assert!(row.seconds() <= 3.5, "{:.3} s", row.seconds());
+    assert!(row.probes() <= 900.0, "{:.1} probes", row.probes());
+}
+
+/// Runs in which chance looked like a route that there is not: counts of four equal successors that reject equal shares (the first
+/// three), a lost reply like a silent node's rare successor, and answers held back like silent nodes behind each other. None
+/// leads far.
+#[test]
+fn what_chance_makes_up_costs_little() {
+    let plain = |name| Campaign::of(name, Strategy::MdaLite);
+    let runs = [
+        (plain("mesh4x4"), 436),
+        (plain("mesh4x4"), 688),
+        (Campaign { protocol: Protocol::Tcp, ..plain("mesh4x4") }, 934),
+        (plain("silent-hops").with_loss(0.02), 265),
+        (plain("silent-hops").with_limits(10), 178),
+    ];
+    for (campaign, seed) in runs {
+        let mean = Campaign { runs: 40, ..campaign.clone() }.run().probes();
+        let (trace, _) = campaign.one(seed);
+        let times = f64::from(trace.probes_sent) / mean;
+        println!("{} {:?} seed {seed}: {times:.2} times the mean", campaign.name, campaign.conditions);
+        assert!(
+            times <= 3.5,
+            "{} seed {seed}: {} probes, {mean:.0} on average",
+            campaign.name,
+            trace.probes_sent
+        );
+    }
 }
 
 #[test]
