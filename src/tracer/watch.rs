@@ -237,6 +237,12 @@ impl Watch {
                 doubtful.insert(end);
             }
             self.retrace(flow, plan);
+            if waves > 0 && plan.evidence.heard(flow).is_none() {
+                // Where it is heard of last tells with whom it is lost: at a hop at which it was never asked, maybe.
+                for ttl in (plan.settings.first_ttl.get()..end.get()).filter_map(Ttl::new) {
+                    plan.ask(flow, ttl);
+                }
+            }
             let sent = plan.evidence.cell(flow, end).map_or(0, |cell| cell.sent);
             if waves >= WAVES || sent >= 3 * OUT_OF_REACH || plan.evidence.is_out_of_reach(flow) {
                 continue;
@@ -280,6 +286,12 @@ impl Watch {
                 plan.repeat(flow, ttl);
             }
         }
+    }
+
+    /// Whether it stayed open of a flow where it ends now. What is remembered of it may lie where nothing leads any more, and a search
+    /// for more flows there would not end.
+    fn is_undecided(&self, plan: &Plan<'_>) -> bool {
+        self.suspects.keys().any(|&flow| !plan.evidence.is_out_of_reach(flow))
     }
 
     /// Goes on with the strategy from what is known now.
@@ -353,6 +365,9 @@ impl Policy for Watch {
             return ending;
         }
         if self.settle_doubts(plan) {
+            return Ending::of(plan.evidence, plan.settings);
+        }
+        if !self.moved && self.is_undecided(plan) {
             return Ending::of(plan.evidence, plan.settings);
         }
         self.explore(plan);
