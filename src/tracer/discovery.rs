@@ -61,6 +61,8 @@ pub(super) struct Discovery {
     next: BTreeMap<u8, usize>,
     /// TTLs at which one flow was asked repeatedly.
     repeated: BTreeSet<u8>,
+    /// Nodes from which on flows are known to be lost.
+    dead: BTreeSet<NodeId>,
     questions: u32,
     answers: u32,
     lost: u32,
@@ -80,6 +82,7 @@ impl Discovery {
             supposed: BTreeMap::new(),
             next: BTreeMap::new(),
             repeated: BTreeSet::new(),
+            dead: BTreeSet::new(),
             questions: 0,
             answers: 0,
             lost: 0,

@@ -107,11 +107,11 @@ impl Discovery {
 
     /// A silent node that one flow shows may be none, and so may one at a hop that limits its answers: no search for more of them. Nor
     /// for one that is only supposed, and by so few flows that their replies may just have been lost; nor behind a node of which most
-    /// flows are not heard of any more: something beyond it swallows them, and what is asked for will not come.
+    /// flows are not heard of any more, or of which that is known: something beyond it swallows them, and what is asked for will not come.
     pub(super) fn may_widen(&self, id: NodeId, ttl: u8, plan: &Plan<'_>) -> bool {
         const LOST: (usize, usize) = (64, 8);
         let answered = self.graph.answered(id);
-        if answered > 0 && self.barren(id, ttl, 0) > LOST.0 + LOST.1 * answered {
+        if self.dead.contains(&id) || answered > 0 && self.barren(id, ttl, 0) > LOST.0 + LOST.1 * answered {
             return false;
         }
         let Some(node) = self.graph.node(id) else { return false };

@@ -31,6 +31,9 @@ impl Discovery {
         for &flow in known.iter().chain(&known) {
             self.update(flow, plan);
         }
+        let lost = known.iter().filter(|&&flow| evidence.is_out_of_reach(flow));
+        let ends = lost.filter_map(|&flow| self.graph.at(flow, evidence.last_answer(flow)?.get()));
+        self.dead = ends.collect();
         self.budget.split(self.graph.branches());
     }
 }
