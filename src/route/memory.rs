@@ -35,8 +35,12 @@ impl Evidence {
                 else {
                     continue;
                 };
-                if past.is_zone() {
+                // Flows too that never met anyone else: they would bring back who is gone.
+                if past.is_zone() || cell.answers.is_empty() {
                     past.met.retain(|met| !absent.get(&ttl).is_some_and(|absent| absent.contains(met)));
+                }
+                if past.met.is_empty() {
+                    continue;
                 }
                 ages.entry(ttl).or_default().push((past.round, flow));
                 *memory.cell_mut(flow, ttl) = Cell { past, ..Cell::default() };
@@ -364,6 +368,9 @@ mod tests {
             answer(&mut evidence, FLOW, 2, router(last));
         }
         assert!(evidence.cell(FLOW, ttl(2)).unwrap().varies() && !evidence.has_moved(FLOW));
+        // Another flow never met but one of them.
+        let other = FlowId(8);
+        answer(&mut evidence, other, 2, router(2));
         let mut next = evidence.remember(2);
         assert_eq!(met(&next, 2).len(), 2);
         // One of two is missing for as long as chance allows, and then is gone.
@@ -372,7 +379,9 @@ mod tests {
             answer(&mut next, FLOW, 2, router(3));
             assert_eq!(next.unmet(ttl(2))[&router(2)], missing - answers);
         }
-        assert_eq!(met(&next.remember(3), 2), [router(3)]);
+        let last = next.remember(3);
+        assert_eq!(met(&last, 2), [router(3)]);
+        assert_eq!(last.cell(other, ttl(2)), None, "it would bring the one back that is gone");
     }
 
     #[test]

@@ -20,6 +20,8 @@ enum Kind {
     Detour,
     /// A next hop is added: some flows go there now.
     Addition,
+    /// The same, and the way through it is longer or shorter.
+    Fork,
     /// Flows are spread anew over the same next hops.
     Rehash,
     /// A branch, or the destination, goes out of reach or comes back.
@@ -31,7 +33,7 @@ impl Kind {
     const fn expected(self) -> (u64, bool, u64, u64) {
         match self {
             Self::Loss | Self::Addition => (1, false, 0, 0),
-            Self::Detour => (1, false, 1, 0),
+            Self::Detour | Self::Fork => (1, false, 1, 0),
             Self::Rehash => (0, true, 0, 0),
             Self::Reach => (0, false, 0, 1),
         }
@@ -45,7 +47,7 @@ struct Scenario {
     steps: &'static [(Kind, &'static str)],
 }
 
-const SCENARIOS: [Scenario; 5] = [
+const SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "line",
         base: "s -> r1 -> r2 -> r3 -> d\nr1 -> q1 -> r3\nr1 -> p1 -> p2 -> r3\n\
@@ -113,10 +115,66 @@ const SCENARIOS: [Scenario; 5] = [
         base: "s -> r1\nr1 -> a1 -> x\nr1 -> b1 -> b2 -> x\nx -> y -> d\n",
         steps: &[
             (Kind::Detour, "remove r1 -> b1"),
-            (Kind::Detour, "add r1 -> b1"),
+            (Kind::Fork, "add r1 -> b1"),
             (Kind::Detour, "remove r1 -> a1"),
-            (Kind::Detour, "add r1 -> a1"),
+            (Kind::Fork, "add r1 -> a1"),
             (Kind::Rehash, "rehash r1"),
+        ],
+    },
+    Scenario {
+        name: "cascade",
+        base: "s -> r1 -> a1..a2\na1 -> b1..b3\na2 -> b4..b6\nb1..b6 -> x -> d\n",
+        steps: &[
+            (Kind::Loss, "remove a1 -> b3"),
+            (Kind::Addition, "add a1 -> b3"),
+            (Kind::Rehash, "rehash a2"),
+            (Kind::Loss, "remove r1 -> a2"),
+            (Kind::Addition, "add r1 -> a2"),
+            (Kind::Reach, "node b5 swallow"),
+            (Kind::Reach, "node b5 plain"),
+            (Kind::Reach, "node d silent"),
+            (Kind::Reach, "node d plain"),
+        ],
+    },
+    Scenario {
+        name: "silent",
+        base: "s -> r1 -> a1..a4 -> x -> y z -> d\nnode a2 silent\nnode z silent\n",
+        steps: &[
+            (Kind::Loss, "remove r1 -> a4"),
+            (Kind::Addition, "add r1 -> a4"),
+            (Kind::Rehash, "rehash r1"),
+            (Kind::Reach, "node a3 swallow"),
+            (Kind::Reach, "node a3 plain"),
+            (Kind::Reach, "node d silent"),
+            (Kind::Reach, "node d plain"),
+        ],
+    },
+    Scenario {
+        name: "per-packet",
+        base: "s -> r1 -> r2 -> a1..a3 -> x -> y1..y3 -> z -> d\nnode r2 balance=per-packet\n",
+        steps: &[
+            (Kind::Loss, "remove r2 -> a3"),
+            (Kind::Addition, "add r2 -> a3"),
+            (Kind::Loss, "remove x -> y3"),
+            (Kind::Addition, "add x -> y3"),
+            (Kind::Rehash, "rehash x"),
+            (Kind::Reach, "node y2 swallow"),
+            (Kind::Reach, "node y2 plain"),
+            (Kind::Reach, "node d silent"),
+            (Kind::Reach, "node d plain"),
+        ],
+    },
+    Scenario {
+        name: "rate-limited",
+        base: "s -> r1 -> r2 -> a1..a4 -> x -> d\nnode r1 rate=1 burst=6\nnode x rate=10 burst=6\n",
+        steps: &[
+            (Kind::Loss, "remove r2 -> a4"),
+            (Kind::Addition, "add r2 -> a4"),
+            (Kind::Rehash, "rehash r2"),
+            (Kind::Reach, "node a2 swallow"),
+            (Kind::Reach, "node a2 plain"),
+            (Kind::Reach, "node d silent"),
+            (Kind::Reach, "node d plain"),
         ],
     },
 ];
