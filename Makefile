@@ -4,7 +4,7 @@ CARGO ?= cargo
 PROGRAM := target/release/traceflow_exporter
 export TRACEFLOW_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: run build install package test tools check unit lab accuracy look goldens pictures schema manifests fuzz bench clean
+.PHONY: run build install package test tools check unit lab endurance accuracy look goldens pictures schema manifests fuzz bench clean
 
 run: build
 	$(PROGRAM) --config.file=config.example.yaml
@@ -48,6 +48,10 @@ unit:
 # Only the tests on network namespaces.
 lab:
 	$(CARGO) test --locked --test kernel
+
+# The long versions of what the lab does to a running exporter: 40 changes of next hops ten rounds apart, 20 new hash seeds, 100 kills.
+endurance:
+	LAB_CHANGES=40 LAB_SEEDS=20 RESTART_KILLS=100 $(CARGO) test --locked --test kernel -- next_hops_that a_new_hash_seed kills_take
 
 # Long campaigns over simulated networks: prints the tables of docs/accuracy.md. ACCURACY_ONLY=twelve,mesh4x4 picks topologies.
 accuracy:

@@ -174,6 +174,14 @@ impl Lab {
             .unwrap_or_else(|error| panic!("cannot replace the next hops of `{node}`: {error}"));
     }
 
+    /// Makes `node` spread flows by another hash seed, in both families.
+    pub(crate) fn set_hash_seed(&self, node: &str, seed: u64) {
+        let script = format!("echo {seed} >/proc/sys/net/ipv4/fib_multipath_hash_seed\n");
+        Script::shell(&self.namespace(self.plan.node(node)), &script)
+            .finish()
+            .unwrap_or_else(|error| panic!("cannot set the hash seed of `{node}`: {error}"));
+    }
+
     /// Captures the packets that match a pcap filter at a node's uplink: the interface by which the source
     /// sends its probes, and by which every other node sends its answers. Where there are several, it captures at
     /// all interfaces.

@@ -1,5 +1,7 @@
 //! What the exporter tells of a route that changes: kernel routers whose next hops come and go between its rounds.
 
+use std::env;
+
 use traceflow_exporter::flow::Family;
 
 use crate::{
@@ -8,7 +10,7 @@ use crate::{
 };
 
 /// Rounds from one change to the next.
-const SPACING: f64 = 8.0;
+const SPACING: f64 = 10.0;
 
 /// The names of the targets that [`config`] has.
 pub(crate) const TARGETS: [&str; 2] = ["v4", "v6"];
@@ -38,6 +40,11 @@ pub(crate) fn after_rounds(lab: &Lab, exporter: &Running, count: f64) -> String 
     })
 }
 
+/// What the environment sets, or else a default.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
 /// Holds the counters of changes of all targets against these path changes and no other.
 pub(crate) fn assert_changes(exposition: &str, path_changes: f64, exporter: &Running) {
     for target in TARGETS {
@@ -58,6 +65,7 @@ pub(crate) fn assert_changes(exposition: &str, path_changes: f64, exporter: &Run
     }
 }
 
+/// `LAB_CHANGES=40` has more of them.
 #[test]
 fn next_hops_that_come_and_go_are_told_once_each() {
     if lab::skipped() {
@@ -70,13 +78,43 @@ fn next_hops_that_come_and_go_are_told_once_each() {
 
     let all = ["a1", "b1", "c1", "e1"];
     let steps = [&["a1", "b1", "c1"], &all[..], &["b1", "c1", "e1"], &all[..]];
-    for (next_hops, told) in steps.into_iter().zip(1_u8..) {
+    let changes = usize::try_from(setting("LAB_CHANGES", 4)).unwrap();
+    for (next_hops, told) in steps.into_iter().cycle().take(changes).zip(1_u8..) {
         lab.replace_next_hops("r1", next_hops);
         let exposition = after_rounds(&lab, &exporter, SPACING);
         assert_changes(&exposition, told.into(), &exporter);
         for target in TARGETS {
             let paths = read(&exposition, "traceflow_paths", target);
             assert_eq!(paths, next_hops.len() as f64, "{target} after change {told}:\n{}", exporter.log());
+        }
+    }
+    assert_eq!(exporter.terminate(), Some(0));
+}
+
+/// The same next hops, and flows spread over them anew.
+#[test]
+fn a_new_hash_seed_moves_flows_and_changes_no_path() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("diamond4"), Options::routers());
+    let exporter = Running::exporter(&lab, &config(&lab));
+    ready(&lab, &exporter);
+    let mut moves = TARGETS.map(|_| 0.0);
+    for seed in 1..=setting("LAB_SEEDS", 2) {
+        lab.set_hash_seed("r1", seed);
+        let exposition = after_rounds(&lab, &exporter, SPACING);
+        assert_changes(&exposition, 0.0, &exporter);
+        for (target, before) in TARGETS.into_iter().zip(&mut moves) {
+            let now = read(&exposition, "traceflow_flow_moves_total", target);
+            // Each flow stays where it was in one of four cases: that all asked in ten rounds do is no matter of chance.
+            assert!(
+                now > *before,
+                "{target} with seed {seed}: {now} flow moves, as before:\n{}",
+                exporter.log()
+            );
+            *before = now;
+            assert_eq!(read(&exposition, "traceflow_paths", target), 4.0, "{target} with seed {seed}");
         }
     }
     assert_eq!(exporter.terminate(), Some(0));

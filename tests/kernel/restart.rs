@@ -1,6 +1,6 @@
 //! What outlasts the exporter: it is killed, restarted, finds its files damaged and its disk full.
 
-use std::{collections::BTreeMap, env, fs, path::Path, thread, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, thread, time::Duration};
 
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     exporter::{ARGUMENTS, Running, ready, rounds, scrape, wait_for},
     lab::{self, Lab, Options, topology},
-    monitor::{TARGETS, after_rounds, assert_changes, config, read},
+    monitor::{TARGETS, after_rounds, assert_changes, config, read, setting},
     traces::PROGRAM,
 };
 
@@ -48,7 +48,6 @@ fn kills_take_nothing_back_and_are_no_changes() {
     if lab::skipped() {
         return;
     }
-    let setting = |name, default| env::var(name).map_or(default, |text| text.parse().unwrap());
     let mut chance = fastrand::Rng::with_seed(setting("RESTART_SEED", 1));
     let lab = Lab::build(&topology("diamond4"), Options::routers());
     let storage = tempfile::tempdir().unwrap();
