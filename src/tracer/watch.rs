@@ -34,6 +34,8 @@ const ZONE_MAX: usize = 48;
 /// Packets to a lost flow in one go: loss comes in bursts, and the next go comes later.
 const WAVE: u8 = 3;
 
+/// Flows asked for one that is silent where its node answers others, at most.
+const STAND_INS: u8 = 3;
 /// Goes until a flow counts as lost.
 const WAVES: u8 = 12;
 
@@ -60,6 +62,8 @@ pub(super) struct Watch {
     repeated: BTreeSet<Ttl>,
     /// Packets to what is dealt out packet by packet, by hop.
     dealt: BTreeMap<Ttl, usize>,
+    /// Flows that were asked for others of the same node.
+    stand_ins: BTreeMap<(Ttl, Met), u8>,
     /// Flows that fell silent, and where they are asked for their end.
     suspects: BTreeMap<FlowId, Suspect>,
     /// Flows that were out of reach when the round began.
@@ -81,6 +85,7 @@ impl Watch {
             retraced: BTreeSet::new(),
             repeated: BTreeSet::new(),
             dealt: BTreeMap::new(),
+            stand_ins: BTreeMap::new(),
             suspects: BTreeMap::new(),
             lost: BTreeSet::new(),
             is_back: false,
@@ -181,6 +186,27 @@ impl Watch {
         let ttls: Vec<_> = known.map(|(&ttl, _)| ttl).filter(|&ttl| ttl <= end).collect();
         for ttl in ttls {
             plan.ask(flow, ttl);
+        }
+    }
+
+    /// A flow is silent where it met someone, at a hop at which others meet a silent node: it may go there by now, and say nothing of the
+    /// node that it was to pass. Another is asked for it.
+    fn stand_in(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
+        let evidence = plan.evidence;
+        let met = evidence.cell(flow, ttl).and_then(|cell| match cell.past.met.as_slice() {
+            [met] => met.address().map(|_| *met),
+            _ => None,
+        });
+        let Some(met) = met.filter(|_| evidence.at(ttl).any(|(_, cell)| cell.was_silent())) else { return };
+        let alike = evidence.at(ttl).filter(|(_, cell)| cell.sent == 0 && cell.past.met == [met]);
+        let is_known_beyond =
+            |flow| evidence.cell(flow, ttl.next()).is_some_and(|cell| cell.past.has_address());
+        let other = alike.filter(|&(flow, _)| is_known_beyond(flow)).min_by_key(|(_, cell)| cell.past.round);
+        let stand_ins = self.stand_ins.entry((ttl, met)).or_default();
+        if let Some((other, _)) = other.filter(|_| *stand_ins < STAND_INS) {
+            *stand_ins += 1;
+            plan.ask(other, ttl);
+            plan.ask(other, ttl.next());
         }
     }
 
@@ -351,6 +377,7 @@ impl Policy for Watch {
         } else if self.is_unplaced(flow, ttl, plan) {
             plan.insist(flow, ttl, WAVE);
         } else {
+            self.stand_in(flow, ttl, plan);
             self.suspect(flow, ttl, plan);
         }
     }

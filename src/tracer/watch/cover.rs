@@ -2,7 +2,8 @@
 //!
 //! A node is covered by a flow that met it, a link by a flow that met both its ends and is asked at the farther one. Of the flows that
 //! would do, the one asked longest ago is taken, so that all of them have their turn: a next hop that was added shows only to
-//! flows that go there now.
+//! flows that go there now. At a hop with a silent node a flow that goes there by now looks like one whose node does not answer at the
+//! moment: there a link is covered by a flow that is asked at both ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,12 +25,17 @@ pub(super) fn cover(evidence: &Evidence) -> Vec<(FlowId, Ttl)> {
     let mut links: BTreeMap<(Ttl, Met, Met), Vec<Turn>> = BTreeMap::new();
     // By where they were heard last: each dead branch has its own.
     let mut lost: BTreeMap<Option<(Ttl, Met)>, Vec<Turn>> = BTreeMap::new();
+    // Hops with a node that does not answer.
+    let mut hiding: BTreeSet<Ttl> = BTreeSet::new();
     let farthest = evidence.flows().filter_map(|(flow, _)| evidence.last_answer(flow)).max();
     for (flow, cells) in evidence.flows() {
         if let Some(turn) = end_in_vain(evidence, flow, farthest) {
             lost.entry(evidence.last_met(flow)).or_default().push(turn);
         }
         for (&ttl, cell) in cells {
+            if cell.was_silent() {
+                hiding.insert(ttl);
+            }
             let turn = (cell.past.round, flow, ttl);
             for met in cell.met().filter(|met| met.address().is_some()) {
                 places.entry((ttl, met)).or_default().push(turn);
@@ -48,8 +54,13 @@ pub(super) fn cover(evidence: &Evidence) -> Vec<(FlowId, Ttl)> {
     // Behind a lone node every flow comes from there: its links are as good as the nodes behind it.
     let is_wide =
         |ttl: Ttl| ttl.previous().and_then(|before| widths.get(&before)).is_some_and(|&width| width > 1);
-    for turns in links.iter().filter(|((ttl, ..), _)| is_wide(*ttl)).map(|(_, turns)| turns) {
+    for ((ttl, ..), turns) in links.iter().filter(|((ttl, ..), _)| is_wide(*ttl)) {
         take(turns, 1, &mut chosen);
+        if let Some(before) = ttl.previous().filter(|before| hiding.contains(before)) {
+            let taken = turns.iter().filter(|&&(_, flow, ttl)| chosen.contains(&(flow, ttl)));
+            let near_ends: Vec<_> = taken.map(|&(_, flow, _)| (flow, before)).collect();
+            chosen.extend(near_ends);
+        }
     }
     for turns in places.values() {
         take(turns, 1, &mut chosen);
@@ -153,6 +164,26 @@ mod tests {
                 "{text}: {}",
                 chosen.len()
             );
+        }
+    }
+
+    #[test]
+    fn beside_a_silent_node_a_link_is_covered_at_both_ends() {
+        let mut evidence = known("s -> r1 -> a1..a4 -> x -> d\nnode a2 silent").evidence;
+        let [near, far] = [2, 3].map(|ttl| Ttl::new(ttl).unwrap());
+        for round in 2..30 {
+            let chosen: BTreeSet<(FlowId, Ttl)> = cover(&evidence).into_iter().collect();
+            let at = |flow| evidence.cell(flow, near).and_then(Cell::address);
+            let beyond = chosen.iter().filter(|&&(flow, ttl)| ttl == far && at(flow).is_some());
+            let nodes: BTreeSet<_> = beyond.clone().map(|&(flow, _)| at(flow)).collect();
+            assert_eq!(nodes.len(), 3, "round {round}: {chosen:?}");
+            for &(flow, _) in beyond {
+                assert!(chosen.contains(&(flow, near)), "round {round}: {chosen:?}");
+            }
+            for &(flow, ttl) in &chosen {
+                evidence.sent(flow, ttl);
+            }
+            evidence = evidence.remember(round);
         }
     }
 
