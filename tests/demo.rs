@@ -39,7 +39,9 @@ impl Demo {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         // Where anyone may read it.
         let program = directory.path().join("traceflow_exporter");
-        fs::copy(env!("CARGO_BIN_EXE_traceflow_exporter"), &program).unwrap();
+        // Not by ourselves: a child that another test forks meanwhile would hold the copy open for writing, and it could not be run.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_traceflow_exporter")).arg(&program).status();
+        assert!(copied.unwrap().success());
         let mut setpriv = Command::new("setpriv");
         setpriv.arg("--no-new-privs");
         if fs::read("/proc/self/status")
@@ -62,9 +64,10 @@ impl Demo {
     }
 
     /// What it listens on, as its log says.
-    fn address(&self) -> String {
+    fn address(&mut self) -> String {
         until("it listens", || {
             let log = self.log();
+            assert!(self.process.try_wait().unwrap().is_none(), "it ended: {log}");
             let (_, behind) = log.split_once(" address=")?;
             Some(behind.split_once(' ')?.0.to_owned())
         })
