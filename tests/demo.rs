@@ -17,6 +17,10 @@ use std::{
     time::Duration,
 };
 
+#[path = "support/copies.rs"]
+mod copies;
+
+use copies::copy_program;
 use traceflow_exporter::{
     simulation::{Network, Topology, Truth},
     time::Time,
@@ -39,9 +43,7 @@ impl Demo {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         // Where anyone may read it.
         let program = directory.path().join("traceflow_exporter");
-        // Not by ourselves: a child that another test forks meanwhile would hold the copy open for writing, and it could not be run.
-        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_traceflow_exporter")).arg(&program).status();
-        assert!(copied.unwrap().success());
+        copy_program(env!("CARGO_BIN_EXE_traceflow_exporter"), &program);
         let mut setpriv = Command::new("setpriv");
         setpriv.arg("--no-new-privs");
         if fs::read("/proc/self/status")

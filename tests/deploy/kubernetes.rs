@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, process:
 use serde_json::Value;
 
 use crate::{
+    copies::copy_program,
     outcome, path, read,
     rules::{self, RULES},
     servers::{Running, get, unused, wait_for},
@@ -172,7 +173,7 @@ fn only_those_combinations_start_that_are_said_to() {
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let file = |name: &str| directory.path().join(name);
     // As the image has it.
-    fs::copy(PROGRAM, file("program")).unwrap();
+    copy_program(PROGRAM, &file("program"));
     succeed(Command::new("setcap").arg("cap_net_raw+p").arg(file("program")));
     fs::write(file("config.yaml"), "targets: [{ name: self, host: 127.0.0.1 }]\n").unwrap();
 

@@ -9,6 +9,8 @@
 
 mod claims;
 mod container;
+#[path = "../support/copies.rs"]
+mod copies;
 #[path = "../support/events.rs"]
 mod events;
 mod kubernetes;

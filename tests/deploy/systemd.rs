@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use crate::{
+    copies::copy_program,
     outcome, read,
     servers::{Running, get, unused, wait_for},
     skipped, succeed,
@@ -102,7 +103,7 @@ fn the_filters_let_through_all_that_the_program_does() {
     let rights = ["--inh-caps=+net_raw", "--ambient-caps=+net_raw", "--no-new-privs"];
     let trace = file("trace");
     let program = file("traceflow_exporter");
-    fs::copy(PROGRAM, &program).unwrap();
+    copy_program(PROGRAM, &program);
     let mut arguments: Vec<String> =
         ["-f", "-qq", "-o", trace.to_str().unwrap(), "setpriv"].map(str::to_owned).to_vec();
     arguments.extend(user.iter().chain(&rights).map(|&word| word.to_owned()));

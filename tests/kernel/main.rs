@@ -13,6 +13,8 @@
 
 mod alert;
 mod asn;
+#[path = "../support/copies.rs"]
+mod copies;
 mod exporter;
 mod formats;
 mod lab;

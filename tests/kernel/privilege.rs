@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    copies::copy_program,
     exporter::{ARGUMENTS, Running, get, ready, scrape, value},
     lab::{self, Lab, Options, topology},
     monitor::{config, read},
@@ -103,7 +104,7 @@ fn one_capability_is_enough_and_is_given_up() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("traceflow_exporter");
-    fs::copy(PROGRAM, &program).unwrap();
+    copy_program(PROGRAM, &program);
     fs::write(directory.path().join("config.yaml"), config(&lab)).unwrap();
     let file = format!("--config.file={}", directory.path().join("config.yaml").display());
     let program = program.to_str().unwrap();
