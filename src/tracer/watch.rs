@@ -297,8 +297,11 @@ impl Watch {
             .map(|(&ttl, _)| ttl)
             .collect();
         for ttl in ttls {
-            let missing = plan.evidence.unmet(ttl).values().copied().max().unwrap_or(0);
-            let zone: Vec<_> = plan.evidence.zone(ttl).collect();
+            let unmet = plan.evidence.unmet(ttl);
+            let missing = unmet.values().copied().max().unwrap_or(0);
+            // Only flows that may meet who is missing tell of it.
+            let may_meet = |cell: &Cell| cell.past.met.iter().any(|met| unmet.contains_key(met));
+            let zone: Vec<_> = plan.evidence.zone(ttl).filter(|(_, cell)| may_meet(cell)).collect();
             let members = zone.iter().map(|(_, cell)| cell.past.met.len()).max().unwrap_or(0);
             let batch = members.min(usize::try_from(missing).unwrap_or(usize::MAX));
             // Where nobody answers any more there is nothing to wait for.
