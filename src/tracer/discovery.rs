@@ -251,7 +251,6 @@ impl Discovery {
 
     /// `mda`: the flows known at a hop are followed in their order, as far as the neediest node wants.
     fn ask_in_order(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
-        let haste = self.haste(ttl, plan);
         let mut missing = 0_f64;
         let mut last = None;
         let total: usize = wants.iter().map(|&(id, _)| self.flows_at(id)).sum();
@@ -266,13 +265,13 @@ impl Discovery {
             last = last.max(node.places.get(wanted + useless - 1).copied());
             let short = (wanted + useless).saturating_sub(node.flows.len());
             if self.may_widen(id, ttl, plan) {
-                missing = missing.max(haste * per_share(short, node.flows.len(), wants.len(), total));
+                missing = missing.max(per_share(short, node.flows.len(), wants.len(), total));
             }
             if short > 0 {
                 last = Some(usize::MAX);
             }
         }
-        self.widen(missing, ttl, plan);
+        self.widen(missing * self.haste(ttl, plan), ttl, plan);
         let known: Vec<_> = wants
             .iter()
             .filter_map(|&(id, _)| self.graph.node(id))
@@ -289,17 +288,16 @@ impl Discovery {
     /// `mda-lite`: of the flows known at a hop, those of nodes that want more.
     fn ask_chosen(&mut self, wants: &[(NodeId, usize)], ttl: u8, plan: &mut Plan<'_>) {
         let total: usize = wants.iter().map(|&(id, _)| self.flows_at(id)).sum();
-        let haste = self.haste(ttl, plan);
         let mut missing = 0_f64;
         let alike = wants.iter().filter(|(_, wanted)| *wanted == 0).map(|&(id, _)| id);
         let alike: Vec<_> = alike.filter(|&id| self.may_widen(id, ttl, plan)).collect();
         for &(id, wanted) in wants.iter().filter(|(_, wanted)| *wanted > 0) {
             let short = self.ask_of(id, wanted, ttl, plan);
             if self.may_widen(id, ttl, plan) {
-                missing = missing.max(haste * per_share(short, self.flows_at(id), wants.len(), total));
+                missing = missing.max(per_share(short, self.flows_at(id), wants.len(), total));
             }
         }
-        missing = missing.max(self.ask_alike(&alike, total, ttl, plan));
+        missing = (missing * self.haste(ttl, plan)).max(self.ask_alike(&alike, total, ttl, plan));
         self.widen(missing, ttl, plan);
     }
 

@@ -258,15 +258,16 @@ impl Watch {
         let suspects: Vec<_> = self.suspects.iter().map(|(&flow, &suspect)| (flow, suspect)).collect();
         let (mut doubtful, mut ends) = (BTreeSet::new(), BTreeSet::new());
         for (flow, Suspect { end, waves }) in suspects {
-            if waves > 0 {
-                doubtful.extend(plan.evidence.heard(flow).map(|(ttl, _)| ttl.next()));
-                doubtful.insert(end);
-            }
             self.retrace(flow, plan);
-            if waves > 0 && plan.evidence.heard(flow).is_none() {
-                // Where it is heard of last tells with whom it is lost: at a hop at which it was never asked, maybe.
-                for ttl in (plan.settings.first_ttl.get()..end.get()).filter_map(Ttl::new) {
-                    plan.ask(flow, ttl);
+            if waves > 0 {
+                let heard = plan.evidence.heard(flow);
+                doubtful.extend(heard.map(|(ttl, _)| ttl.next()));
+                doubtful.insert(end);
+                if heard.is_none() {
+                    // Where it is heard of last tells with whom it is lost: at a hop at which it was never asked, maybe.
+                    for ttl in (plan.settings.first_ttl.get()..end.get()).filter_map(Ttl::new) {
+                        plan.ask(flow, ttl);
+                    }
                 }
             }
             let sent = plan.evidence.cell(flow, end).map_or(0, |cell| cell.sent);
@@ -394,10 +395,7 @@ impl Policy for Watch {
             self.inner = None;
             return ending;
         }
-        if self.settle_doubts(plan) {
-            return Ending::of(plan.evidence, plan.settings);
-        }
-        if !self.moved && self.is_undecided(plan) {
+        if self.settle_doubts(plan) || !self.moved && self.is_undecided(plan) {
             return Ending::of(plan.evidence, plan.settings);
         }
         self.explore(plan);

@@ -24,7 +24,7 @@ impl Discovery {
         let wanted = self.budget.flows(counts.len());
         // Counts are judged when they would be enough for equal shares, since chance rejects the more, the oftener few are judged. What
         // goes on from a silent node in another way than most may be a flow whose reply was lost: no sign of unequal shares.
-        let answered = counts.iter().fold(0_usize, |sum, &count| sum + usize::try_from(count).unwrap_or(0));
+        let answered = usize::try_from(counts.iter().sum::<u32>()).unwrap_or(usize::MAX);
         if answered < wanted || self.graph.node(id).is_some_and(|node| node.silent) {
             return wanted;
         }

@@ -78,25 +78,25 @@ impl Discovery {
     pub(super) fn is_likely(&self, id: NodeId, ttl: u8) -> bool {
         const SHARE: usize = 8;
         let Some(node) = self.graph.node(id).filter(|node| node.silent) else { return false };
-        node.flows.len() * SHARE >= self.flows_in(ttl)
-            || node.flows.iter().any(|&flow| !self.is_open(flow, ttl))
+        node.flows.len() * SHARE >= self.flows_in(ttl) || self.is_certain(id, ttl)
     }
 
     /// How many of the new flows that look like what is missing at a hop are asked at once: where each try takes as long as silence
     /// takes to be believed, twice as many.
     pub(super) fn haste(&self, ttl: u8, plan: &Plan<'_>) -> f64 {
-        let mut silent = self
-            .graph
-            .layer(ttl)
-            .filter(|&id| self.is_likely(id, ttl))
-            .chain(self.graph.layer(ttl + 1).filter(|&id| self.is_likely(id, ttl + 1)));
-        if !plan.lanes.is_any_limited() && silent.next().is_some() { 2.0 } else { 1.0 }
+        let is_slow = |ttl| self.graph.layer(ttl).any(|id| self.is_likely(id, ttl));
+        if !plan.lanes.is_any_limited() && (is_slow(ttl) || is_slow(ttl + 1)) { 2.0 } else { 1.0 }
     }
 
     /// Whether a flow is known to have come to a silent node at a hop.
     pub(super) fn is_silent(&self, ttl: u8) -> bool {
-        let mut nodes = self.graph.layer(ttl).filter_map(|id| self.graph.node(id));
-        nodes.any(|node| node.silent && node.flows.iter().any(|&flow| !self.is_open(flow, ttl)))
+        self.graph.layer(ttl).any(|id| self.is_certain(id, ttl))
+    }
+
+    /// Whether a node is silent, and a flow is known to have come to it.
+    fn is_certain(&self, id: NodeId, ttl: u8) -> bool {
+        let node = self.graph.node(id).filter(|node| node.silent);
+        node.is_some_and(|node| node.flows.iter().any(|&flow| !self.is_open(flow, ttl)))
     }
 
     /// Packets after which a star at a hop with answering nodes is believed. The first flow that shows a silent node has to be twice
