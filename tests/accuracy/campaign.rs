@@ -1,13 +1,6 @@
 //! Many runs of one strategy over one topology, counted.
 
-use std::{
-    collections::BTreeSet,
-    fmt::{self, Debug},
-    path::Path,
-    str::FromStr,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, path::Path, thread, time::Duration};
 
 use traceflow_exporter::{
     config::Module,
@@ -18,6 +11,8 @@ use traceflow_exporter::{
     time::Time,
     trace::Trace,
 };
+
+use crate::variables::variable;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -268,11 +263,6 @@ fn made_up(trace: &Trace, truth: &Truth) -> usize {
     let silent: BTreeSet<u8> = truth.silent.iter().map(|&(ttl, _)| ttl).collect();
     let hops = trace.route.hops.iter().filter(|hop| !silent.contains(&hop.ttl.get()));
     hops.flat_map(|hop| &hop.nodes).filter(|node| node.address.is_none()).count()
-}
-
-/// An environment variable of the long version.
-pub(crate) fn variable<T: FromStr<Err: Debug>>(name: &str, default: T) -> T {
-    std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
 /// Runs a row of the long version, or what the environment variable ACCURACY_RUNS says.

@@ -12,6 +12,8 @@
 )]
 
 mod campaign;
+#[path = "../support/variables.rs"]
+mod variables;
 mod weights;
 
 use jiff::Timestamp;
@@ -21,7 +23,10 @@ use traceflow_exporter::{
     strategy::Strategy,
 };
 
-use crate::campaign::{Campaign, Row, variable};
+use crate::{
+    campaign::{Campaign, Row},
+    variables::variable,
+};
 
 /// Topologies, with the runs of a row in the short version and in the long one. Where the promise is used up (a lone 2-way
 /// diamond is missed in 3.1 % of runs), a thousand runs could not tell it from a broken one. The 400 of the two widest take

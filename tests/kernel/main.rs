@@ -30,4 +30,6 @@ mod protocols;
 mod reload;
 mod restart;
 mod traces;
+#[path = "../support/variables.rs"]
+mod variables;
 mod web;

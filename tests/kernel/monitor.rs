@@ -1,12 +1,11 @@
 //! What the exporter tells of a route that changes: kernel routers whose next hops come and go between its rounds.
 
-use std::env;
-
 use traceflow_exporter::flow::Family;
 
 use crate::{
     exporter::{Running, ready, rounds, scrape, value, wait_for},
     lab::{self, Lab, Options, topology},
+    variables::variable,
 };
 
 /// Rounds from one change to the next.
@@ -38,11 +37,6 @@ pub(crate) fn after_rounds(lab: &Lab, exporter: &Running, count: f64) -> String 
             rounds_of(now).iter().zip(rounds_of(&before)).all(|(now, before)| *now >= before + count)
         })
     })
-}
-
-/// What the environment sets, or else a default.
-pub(crate) fn setting(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 /// Holds the counters of changes of all targets against these path changes and no other.
@@ -78,7 +72,7 @@ fn next_hops_that_come_and_go_are_told_once_each() {
 
     let all = ["a1", "b1", "c1", "e1"];
     let steps = [&["a1", "b1", "c1"], &all[..], &["b1", "c1", "e1"], &all[..]];
-    let changes = usize::try_from(setting("LAB_CHANGES", 4)).unwrap();
+    let changes = variable("LAB_CHANGES", 4);
     for (next_hops, told) in steps.into_iter().cycle().take(changes).zip(1_u8..) {
         lab.replace_next_hops("r1", next_hops);
         let exposition = after_rounds(&lab, &exporter, SPACING);
@@ -101,7 +95,7 @@ fn a_new_hash_seed_moves_flows_and_changes_no_path() {
     let exporter = Running::exporter(&lab, &config(&lab));
     ready(&lab, &exporter);
     let mut moves = TARGETS.map(|_| 0.0);
-    for seed in 1..=setting("LAB_SEEDS", 2) {
+    for seed in 1..=variable("LAB_SEEDS", 2) {
         lab.set_hash_seed("r1", seed);
         let exposition = after_rounds(&lab, &exporter, SPACING);
         assert_changes(&exposition, 0.0, &exporter);

@@ -8,8 +8,9 @@ use serde_json::Value;
 use crate::{
     exporter::{ARGUMENTS, Running, ready, rounds, scrape, wait_for},
     lab::{self, Lab, Options, topology},
-    monitor::{TARGETS, after_rounds, assert_changes, config, read, setting},
+    monitor::{TARGETS, after_rounds, assert_changes, config, read},
     traces::PROGRAM,
+    variables::variable,
 };
 
 /// The highest values seen of the counters of targets, buckets of histograms included.
@@ -48,11 +49,11 @@ fn kills_take_nothing_back_and_are_no_changes() {
     if lab::skipped() {
         return;
     }
-    let mut chance = fastrand::Rng::with_seed(setting("RESTART_SEED", 1));
+    let mut chance = fastrand::Rng::with_seed(variable("RESTART_SEED", 1));
     let lab = Lab::build(&topology("diamond4"), Options::routers());
     let storage = tempfile::tempdir().unwrap();
     let mut highest = Highest::default();
-    for kill in 1..=setting("RESTART_KILLS", 10) {
+    for kill in 1..=variable("RESTART_KILLS", 10) {
         let exporter = Running::exporter_keeping(&lab, &config(&lab), storage.path());
         let exposition = wait_for("a scrape", &exporter, || scrape(&lab));
         // Counters of targets are there at once, those of hops with the first round.

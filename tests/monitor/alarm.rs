@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use traceflow_exporter::{config::Module, simulation::Topology, store::TargetCounters};
 
-use crate::watched::{INTERVAL, Watched, faults, in_parallel, is_logged, is_wanted, variable};
+use crate::{
+    variables::variable,
+    watched::{INTERVAL, Watched, faults, in_parallel, is_logged, is_wanted},
+};
 
 /// Rounds from one change to the next.
 const SPACING: u32 = 50;

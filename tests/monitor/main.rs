@@ -15,4 +15,6 @@ mod alarm;
 mod quiet;
 mod restart;
 mod systems;
+#[path = "../support/variables.rs"]
+mod variables;
 mod watched;

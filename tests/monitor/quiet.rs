@@ -8,7 +8,10 @@ use traceflow_exporter::{
     strategy::{Confidence, Strategy},
 };
 
-use crate::watched::{Watched, alarms, faults, in_parallel, is_logged, is_wanted, topology, variable};
+use crate::{
+    variables::variable,
+    watched::{Watched, alarms, faults, in_parallel, is_logged, is_wanted, topology},
+};
 
 /// Twenty networks of different shape: plain, wide, meshed, unequal, silent, limited, dealt out packet by packet.
 const NETWORKS: [&str; 20] = [

@@ -1,9 +1,6 @@
 //! A target watched over a simulated network, round after round in virtual time.
 
-use std::{
-    collections::BTreeMap, env, fmt::Debug, fs, net::IpAddr, path::Path, str::FromStr, sync::Arc, thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, env, fs, net::IpAddr, path::Path, sync::Arc, thread, time::Duration};
 
 use jiff::Timestamp;
 use traceflow_exporter::{
@@ -15,6 +12,8 @@ use traceflow_exporter::{
     store::{Snapshot, TargetCounters},
     time::Time,
 };
+
+use crate::variables::variable;
 
 /// From one round to the next.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(60);
@@ -120,11 +119,6 @@ pub(crate) fn is_logged() -> bool {
         tracing_subscriber::fmt().with_target(false).without_time().with_ansi(false).try_init().ok();
     }
     is_logged
-}
-
-/// What the environment sets, or else a default.
-pub(crate) fn variable<T: FromStr<Err: Debug>>(name: &str, default: T) -> T {
-    env::var(name).ok().map_or(default, |text| text.parse().unwrap())
 }
 
 /// Whether ACCURACY_ONLY, a list with commas, has a network; without it all are wanted.
