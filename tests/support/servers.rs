@@ -1,10 +1,11 @@
 //! Servers that a test starts and asks over HTTP, on loopback. Knows processes and ports; knows nothing of what they serve.
 
 use std::{
-    fs,
+    fs, iter,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::Duration,
 };
@@ -39,9 +40,13 @@ impl Drop for Running {
     }
 }
 
-/// An address on loopback where nobody listened a moment ago.
+/// An address on loopback where nobody listened a moment ago. Its port is below those that the kernel gives to connections and to whoever asks
+/// for any, and is handed out once: so nobody else takes it meanwhile.
 pub(crate) fn unused() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    let ports = iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed)).take(10_000);
+    let mut free = ports.filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
+    free.next().unwrap().local_addr().unwrap()
 }
 
 /// The body at a URL; `None` while nobody answers or the status is an error.
