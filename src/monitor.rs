@@ -4,6 +4,7 @@
 //! looks like one. Takes in the outcome of each round and yields the snapshot that views read. Knows nothing of when rounds
 //! happen or how they are made.
 
+mod dead_ends;
 mod judge;
 mod state;
 mod systems;
@@ -15,8 +16,11 @@ use std::{
     time::Duration,
 };
 
-use self::judge::{Verdict, judge};
 pub use self::state::{State, asks_alike};
+use self::{
+    dead_ends::DeadEnds,
+    judge::{Verdict, around, judge},
+};
 use crate::{
     asn::Systems,
     change::{self, Change, ChangeKind, Part},
@@ -33,15 +37,15 @@ use crate::{
 
 /// Changes kept.
 const CHANGES_MAX: usize = 100;
-/// Path changes of which it is kept what stayed, and the most parts of a route that are kept of one.
+/// Path changes of which it is kept what stayed.
 const PICTURES_MAX: usize = 20;
-const STAYED_MAX: usize = 200;
 /// Rounds of which the number of paths is kept.
 const HISTORY_MAX: usize = 60;
 /// Rounds over which confidence grows from what the strategy promises to [`Confidence::PROVEN`].
 const GROWTH: u32 = 10;
 
-/// Rounds cut short in a row after which a target begins anew: going on from what is known, they may never come to their end.
+/// Rounds cut short in a row after which the last is taken for what it is, or the target begins anew: going on from what is known, they
+/// may never come to their end.
 const CUT_SHORT_MAX: u32 = 3;
 
 /// Most packets of a round that goes on from what is known: some, and these for each pinned probe. A route that is another altogether takes
@@ -73,6 +77,8 @@ pub struct Monitor {
     cut_short: u32,
     /// When all pinned flows were asked last; `None` where that is due.
     full: Option<Time>,
+    /// What was told of flows that are out of reach.
+    told: DeadEnds,
     /// Knows the autonomous systems of addresses.
     systems: Option<Arc<dyn Systems>>,
 }
@@ -97,6 +103,7 @@ impl Monitor {
             age: 0,
             cut_short: 0,
             full: None,
+            told: DeadEnds::default(),
             systems: None,
         }
     }
@@ -266,22 +273,8 @@ impl Monitor {
                 format!("from {} to {} before, from {} to {} now", before.1, before.0, ends.1, ends.0);
             self.note(Change { kind: ChangeKind::Address, detail, ..Change::at(at) });
         }
-        let is_whole = !matches!(
-            trace.stop_reason,
-            StopReason::SendFailed | StopReason::TimeLimit | StopReason::ProbeLimit
-        );
         let is_first = !self.pinned.has_past();
-        if !is_whole && !is_first {
-            self.cut_short += 1;
-            if self.cut_short >= CUT_SHORT_MAX {
-                tracing::warn!(
-                    target = self.target.name.as_str(),
-                    stop_reason = trace.stop_reason.name(),
-                    rounds = self.cut_short,
-                    "rounds are cut short: what was known of the route is given up"
-                );
-                self.start_over();
-            }
+        if !is_first && self.is_cut_short(trace, evidence) {
             return;
         }
         self.cut_short = 0;
@@ -289,12 +282,13 @@ impl Monitor {
         if is_first {
             self.full = Some(now);
         } else {
-            let verdict = judge(&self.pinned, evidence, &self.samples);
+            let verdict = judge(&self.pinned, evidence, &self.samples, &self.told);
             let systems = self.systems.as_deref().filter(|_| verdict.is_path_change());
             let systems = systems.and_then(|systems| {
                 systems::changes(&self.pinned, evidence, &verdict, &self.samples, systems)
             });
             self.keep_samples(evidence, &verdict);
+            self.told.note(&self.pinned, evidence, &verdict, self.counters.rounds);
             self.full = match verdict.is_path_change() {
                 true => None,
                 false if is_full => Some(now),
@@ -304,6 +298,38 @@ impl Monitor {
         }
         self.pinned = evidence.remember(self.counters.rounds);
         self.age = self.age.saturating_add(1);
+    }
+
+    /// Whether a round ended before it could say what became of the route. Looking for more may be cut short where no flow has moved: what
+    /// is not found this time is found another.
+    fn is_cut_short(&mut self, trace: &Trace, evidence: &Evidence) -> bool {
+        let is_over = !matches!(
+            trace.stop_reason,
+            StopReason::SendFailed | StopReason::TimeLimit | StopReason::ProbeLimit
+        );
+        if is_over || trace.settled && !evidence.flows().any(|(flow, _)| evidence.has_moved(flow)) {
+            return false;
+        }
+        self.cut_short += 1;
+        if self.cut_short < CUT_SHORT_MAX {
+            return true;
+        }
+        let (target, stop_reason) = (self.target.name.as_str(), trace.stop_reason.name());
+        if trace.settled {
+            tracing::warn!(
+                target,
+                stop_reason,
+                "rounds are cut short: the change is told by what they found"
+            );
+        } else {
+            tracing::warn!(
+                target,
+                stop_reason,
+                "rounds are cut short: what was known of the route is given up"
+            );
+            self.start_over();
+        }
+        !trace.settled
     }
 
     /// Whether all that was pinned was asked.
@@ -382,6 +408,7 @@ impl Monitor {
     fn start_over(&mut self) {
         self.pinned = Evidence::default();
         self.samples.clear();
+        self.told = DeadEnds::default();
         self.age = 0;
         self.cut_short = 0;
         self.full = None;
@@ -393,16 +420,6 @@ fn systems_of(trace: &Trace, systems: Option<&dyn Systems>) -> Option<BTreeMap<I
     let systems = systems?;
     let known = trace.addresses().into_iter();
     Some(known.filter_map(|address| Some((address, systems.asn(address)?))).collect())
-}
-
-/// As much of what stayed as may be kept: all, or that of the hops at which something came or went and of their neighbours, or nothing.
-fn around(mut stayed: Vec<Part>, came: &[Part], went: &[Part]) -> Vec<Part> {
-    let changed: BTreeSet<Ttl> = came.iter().chain(went).map(Part::ttl).collect();
-    if let (true, Some(first), Some(last)) = (stayed.len() > STAYED_MAX, changed.first(), changed.last()) {
-        let hops = first.get().saturating_sub(1)..=last.get().saturating_add(1);
-        stayed.retain(|part| hops.contains(&part.ttl().get()));
-    }
-    if stayed.len() > STAYED_MAX { Vec::new() } else { stayed }
 }
 
 /// The confidence that a round wants: risk falls by the same factor from round to round, which costs as many flows in each.
@@ -417,26 +434,6 @@ fn grown(promised: Confidence, age: u32) -> Confidence {
 mod tests {
     use super::*;
     use crate::{config::Config, render::sample};
-
-    #[test]
-    fn of_what_stayed_as_much_is_kept_as_may_be() {
-        let node = |ttl: u8, place: u8| Part::Node {
-            ttl: Ttl::new(ttl).unwrap(),
-            address: IpAddr::from([10, 0, ttl, place]),
-        };
-        let route = |hops: u8, width: u8| -> Vec<Part> {
-            (1..=hops).flat_map(|ttl| (1..=width).map(move |place| node(ttl, place))).collect()
-        };
-        let (came, went) = ([node(7, 201)], [node(8, 202)]);
-        // Hops and width of what stayed -> how much is kept, and from which hop on.
-        for (hops, width, kept, first) in
-            [(20, 10, 200, 1), (20, 11, 44, 6), (20, 50, 200, 6), (20, 51, 0, 0)]
-        {
-            let left = around(route(hops, width), &came, &went);
-            assert_eq!(left.len(), kept, "{hops} hops, {width} wide");
-            assert_eq!(left.first().map_or(0, |part| part.ttl().get()), first, "{hops} hops, {width} wide");
-        }
-    }
 
     #[test]
     fn the_last_rounds_and_pictures_are_kept_and_no_more() {

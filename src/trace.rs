@@ -30,6 +30,8 @@ pub struct Trace {
     pub stop_reason: StopReason,
     /// More about why it ended, in one line.
     pub detail: Option<String>,
+    /// Whether it is known of every flow of earlier rounds what became of it; true where there was none.
+    pub settled: bool,
     /// Every packet put on the wire, retries included.
     pub probes_sent: u32,
     /// Answers received to them.

@@ -288,7 +288,7 @@ impl Tracer {
                 },
             }
         }
-        for query in &repeated {
+        for query in repeated.iter().filter(|query| !query.is_in_vain()) {
             if self.lanes.late(query.ttl, query.flow) {
                 self.test(query.ttl, now);
             }
@@ -364,6 +364,7 @@ impl Tracer {
             duration: self.now.since(self.started),
             stop_reason: ending.reason,
             detail: ending.detail,
+            settled: self.policy.is_settled(),
             probes_sent: self.probes_sent,
             replies_received: self.replies_received,
             route,
@@ -423,6 +424,7 @@ impl Tracer {
             evidence: &self.evidence,
             queries: &mut self.queries,
             lanes: &self.lanes,
+            probes_sent: self.probes_sent,
         };
         let answer = ask(self.policy.as_mut(), &mut plan);
         if self.closing.is_some() {

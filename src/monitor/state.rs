@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CHANGES_MAX, HISTORY_MAX, Monitor};
+use super::{CHANGES_MAX, HISTORY_MAX, Monitor, dead_ends::DeadEnds};
 use crate::{
     change::Change,
     config::{Module, Target},
@@ -38,6 +38,9 @@ struct Known {
     samples: BTreeMap<Ttl, u32>,
     age: u32,
     cut_short: u32,
+    /// Dead ends. A state of an earlier version has none.
+    #[serde(default)]
+    told: DeadEnds,
 }
 
 impl Monitor {
@@ -56,6 +59,7 @@ impl Monitor {
                 samples: self.samples.clone(),
                 age: self.age,
                 cut_short: self.cut_short,
+                told: self.told.clone(),
             },
         }
     }
@@ -79,13 +83,14 @@ impl Monitor {
             );
             return;
         }
-        let Known { address, ends, pinned, samples, age, cut_short } = known;
+        let Known { address, ends, pinned, samples, age, cut_short, told } = known;
         self.address = address;
         self.ends = ends;
         self.pinned = pinned;
         self.samples = samples;
         self.age = age;
         self.cut_short = cut_short;
+        self.told = told;
     }
 }
 
@@ -182,6 +187,9 @@ mod tests {
         }
         monitor.samples.insert(Ttl::MIN, 17);
         monitor.cut_short = 2;
+        let told =
+            r#"[[[1, "192.0.2.1"], { "round": 3, "back": false }], [null, { "round": 4, "back": true }]]"#;
+        monitor.told = serde_json::from_str(told).unwrap();
         monitor
     }
 
@@ -198,6 +206,7 @@ mod tests {
         let after = restarted(&state, monitor("www.example.net", ""));
         assert_eq!(after.state(), state);
         assert!(after.pinned.has_past() && after.pinned == before.pinned);
+        assert_eq!(after.told, before.told);
         let [shown, expected] = [&after, &before].map(Monitor::snapshot);
         assert_eq!(shown.counters, expected.counters);
         assert_eq!(shown.changes, expected.changes);
@@ -281,7 +290,9 @@ mod tests {
         let counters = value["counters"].as_object_mut().unwrap();
         assert!(counters.remove("flow_moves").is_some());
         assert!(value.as_object_mut().unwrap().remove("history").is_some());
+        assert!(value["known"].as_object_mut().unwrap().remove("told").is_some());
         let state: State = serde_json::from_value(value).unwrap();
-        assert_eq!(state, State { history: Vec::new(), ..experienced().state() });
+        let known = Known { told: DeadEnds::default(), ..experienced().state().known };
+        assert_eq!(state, State { history: Vec::new(), known, ..experienced().state() });
     }
 }

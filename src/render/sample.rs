@@ -78,6 +78,7 @@ pub(crate) fn trace(evidence: &Evidence) -> Trace {
         replies_received: u32::try_from(answers).expect("few answers"),
         route,
         evidence: Evidence::default(),
+        settled: true,
         annotations: Annotations::default(),
     }
 }

@@ -137,7 +137,7 @@ impl Evidence {
 
     /// A pinned flow got no answer where the destination was due. It is out of reach if so many packets to it, or to it and all that were
     /// heard of last from the same node, would hardly all have stayed unanswered otherwise; or if that is known of others from that
-    /// node. Then what is remembered behind it is not believed any more.
+    /// node, or of others where nobody arrives. Then what is remembered behind it is not believed any more.
     pub(super) fn miss_destination(&mut self, flow: FlowId, ttl: Ttl) {
         let heard = self.heard(flow);
         let alike: BTreeMap<FlowId, u32> = match heard {
@@ -154,9 +154,11 @@ impl Evidence {
         let is_shown = rules_out(own, OUT_OF_REACH, FALSE_LOSS)
             || rules_out(alike.values().sum(), 2 * OUT_OF_REACH, FALSE_LOSS * FALSE_LOSS);
         let is_known = || {
-            let mut others =
-                self.flows().map(|(other, _)| other).filter(|&other| self.is_out_of_reach(other));
-            heard.is_some() && others.any(|other| self.last_met(other) == heard)
+            let others = self.flows().map(|(other, _)| other).filter(|&other| self.is_out_of_reach(other));
+            let mut ends = others.map(|other| self.last_met(other));
+            // With the destination nobody arrives, wherever the others end.
+            let is_last = own >= OUT_OF_REACH && !self.has_arrivals();
+            heard.is_some() && ends.any(|end| is_last || end == heard && self.is_asked_beyond(flow, heard))
         };
         let lost: Vec<FlowId> = if is_shown {
             alike.into_keys().chain([flow]).collect()
@@ -171,11 +173,23 @@ impl Evidence {
         }
     }
 
+    /// Whether any flow came to the destination in this round.
+    fn has_arrivals(&self) -> bool {
+        let mut answers = self.flows().flat_map(|(_, cells)| cells.values()).flat_map(|cell| &cell.answers);
+        answers.any(|answer| answer.kind.is_destination())
+    }
+
+    /// Whether a flow was asked behind where it was heard of last: only then it may end there.
+    fn is_asked_beyond(&self, flow: FlowId, heard: Option<(Ttl, Met)>) -> bool {
+        let beyond = heard.map_or(Ttl::MIN, |(ttl, _)| ttl.next());
+        self.cell(flow, beyond).is_some_and(|cell| cell.sent > 0)
+    }
+
     /// Packets that a flow which was heard of last at this node left unanswered where the destination was due; `None` where it is another's.
     fn sent_in_vain(&self, flow: FlowId, heard: Option<(Ttl, Met)>) -> Option<u32> {
         let cells = self.cells(flow)?.iter().filter(|(_, cell)| cell.silent);
         let due = cells.filter(|&(&ttl, _)| self.is_due(flow, ttl)).map(|(_, cell)| cell.sent).max();
-        due.filter(|_| self.heard(flow) == heard)
+        due.filter(|_| self.heard(flow) == heard && self.is_asked_beyond(flow, heard))
     }
 
     /// Where a flow was answered last in this round, and by whom.
@@ -253,7 +267,11 @@ impl Cell {
     /// What the next round is to know of this; nothing where nothing is known. With `dealt_out` what the flow met before is
     /// still to be met here.
     fn remember(&self, flow: FlowId, round: u64, dealt_out: bool) -> Option<Past> {
-        let round = if self.sent > 0 { round } else { self.past.round };
+        // Who left it open whether it still arrives is asked again soon.
+        let is_open = self.answers.is_empty()
+            && self.past.has_destination()
+            && self.past.standing == Standing::Believed;
+        let round = if self.sent > 0 && !is_open { round } else { self.past.round };
         let mut met: Vec<Met> = self.met().filter(|met| met.address().is_some()).collect();
         if self.varies() || dealt_out {
             met.extend(&self.past.met);
@@ -410,6 +428,48 @@ mod tests {
         answer(&mut next, FLOW, 3, destination());
         assert!(!next.is_out_of_reach(FLOW) && !next.has_moved(FLOW));
         assert_eq!(met(&next.remember(3), 2), [router(2)]);
+    }
+
+    #[test]
+    fn a_flow_is_lost_with_those_who_end_where_it_does_or_with_all() {
+        const OTHER: FlowId = FlowId(8);
+        // Whom the other flow meets at the second hop, if it is asked there, and whether a third flow still arrives; packets to the end of
+        // the other -> whether it counts as lost.
+        let cases = [
+            (Some(router(2)), true, 3, true),
+            (Some(router(4)), true, 3, false),
+            (None, true, 3, false),
+            (Some(router(4)), true, OUT_OF_REACH, false),
+            (Some(router(4)), false, 3, false),
+            (Some(router(4)), false, OUT_OF_REACH, true),
+            (None, false, OUT_OF_REACH, true),
+        ];
+        for (met, arrives, packets, expected) in cases {
+            let mut evidence = known();
+            for (at, met) in [(1, router(1)), (2, met.unwrap_or(router(4))), (3, destination())] {
+                answer(&mut evidence, OTHER, at, met);
+                answer(&mut evidence, FlowId(9), at, met);
+            }
+            let mut evidence = evidence.remember(1);
+            for flow in [FLOW, OTHER] {
+                for _ in 0..10 {
+                    answer(&mut evidence, flow, 1, router(1));
+                }
+            }
+            answer(&mut evidence, FLOW, 2, router(2));
+            if let Some(met) = met {
+                answer(&mut evidence, OTHER, 2, met);
+            }
+            if arrives {
+                answer(&mut evidence, FlowId(9), 3, destination());
+            }
+            miss(&mut evidence, FLOW, 3, 30);
+            assert!(evidence.is_out_of_reach(FLOW) && !evidence.is_out_of_reach(OTHER));
+            miss(&mut evidence, OTHER, 3, packets);
+            let case = format!("{met:?}, {arrives}, {packets} packets");
+            assert_eq!(evidence.is_out_of_reach(OTHER), expected, "{case}");
+            assert!(!evidence.is_out_of_reach(FlowId(9)), "{case}");
+        }
     }
 
     #[test]

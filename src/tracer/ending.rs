@@ -18,6 +18,12 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    /// The end of a trace that may not send any more.
+    pub(super) fn spent(settings: &Settings) -> Self {
+        let detail = format!("of max_probes {} none is left to look for more", settings.max_probes);
+        Self { reason: StopReason::ProbeLimit, detail: Some(detail) }
+    }
+
     /// The end of a trace that asked everything it wanted to know.
     pub(super) fn of(evidence: &Evidence, settings: &Settings) -> Self {
         let ends: Vec<_> = evidence.flows().map(|(flow, _)| (flow, evidence.end(flow))).collect();

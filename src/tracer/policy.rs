@@ -32,6 +32,11 @@ pub(super) trait Policy: Send {
     fn confidence(&self) -> Option<f64> {
         None
     }
+
+    /// Whether it is known of every pinned flow what became of it.
+    fn is_settled(&self) -> bool {
+        true
+    }
 }
 
 /// What a policy can read and order.
@@ -40,6 +45,7 @@ pub(super) struct Plan<'a> {
     pub(super) evidence: &'a Evidence,
     pub(super) queries: &'a mut Queries,
     pub(super) lanes: &'a Lanes,
+    pub(super) probes_sent: u32,
 }
 
 impl Plan<'_> {
@@ -49,6 +55,11 @@ impl Plan<'_> {
         if !answered && !self.queries.knows(flow, ttl) {
             self.queries.ask(flow, ttl, self.settings.attempts, Until::Answered);
         }
+    }
+
+    /// Asks a flow at a TTL, with all attempts, where it was not answered before and is not expected to be.
+    pub(super) fn ask_in_vain(&mut self, flow: FlowId, ttl: Ttl) {
+        self.queries.ask_in_vain(flow, ttl, self.settings.attempts);
     }
 
     /// Asks a flow at a TTL once more, whatever was answered before.
@@ -74,6 +85,16 @@ impl Plan<'_> {
     /// Stops asking a flow beyond a TTL.
     pub(super) fn withdraw_beyond(&mut self, flow: FlowId, ttl: Ttl) {
         self.queries.withdraw_beyond(flow, ttl);
+    }
+
+    /// Withdraws everything that still waits for its turn.
+    pub(super) fn withdraw_unsent(&mut self) {
+        self.queries.withdraw_unsent();
+    }
+
+    /// How many packets may still be sent.
+    pub(super) const fn packets_left(&self) -> u32 {
+        self.settings.max_probes.saturating_sub(self.probes_sent)
     }
 
     /// Whether a hop is suspected or known to limit its answers: what is late there is being waited for.

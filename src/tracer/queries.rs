@@ -29,6 +29,8 @@ pub(super) struct Query {
     repeats: bool,
     /// Whether others had the least patience for it.
     hastened: bool,
+    /// Whether no answer is expected: its silence says nothing of limits, and no limit holds it up.
+    in_vain: bool,
     until: Until,
     first_sent: Option<Time>,
     last_sent: Time,
@@ -134,6 +136,7 @@ impl Queries {
             attempts_left: attempts.max(1),
             repeats: self.knows(flow, ttl),
             hastened: false,
+            in_vain: false,
             until,
             first_sent: None,
             last_sent: Time::ZERO,
@@ -143,6 +146,14 @@ impl Queries {
         });
         self.queue.push_back(id);
         self.by_cell.entry((flow, ttl)).or_default().push(id);
+    }
+
+    /// The same where no answer is expected.
+    pub(super) fn ask_in_vain(&mut self, flow: FlowId, ttl: Ttl, attempts: u8) {
+        self.ask(flow, ttl, attempts, Until::Answered);
+        if let Some(query) = self.all.last_mut() {
+            query.in_vain = true;
+        }
     }
 
     /// Adds a query that counts one answer more to what was answered before.
@@ -162,7 +173,10 @@ impl Queries {
             self.get(id).is_some_and(|query| query.state != State::Settled && query.until == Until::Answered)
         });
         match live.max().and_then(|id| self.get_mut(id)) {
-            Some(query) => query.attempts_left = query.attempts_left.saturating_add(attempts),
+            Some(query) => {
+                query.attempts_left = query.attempts_left.saturating_add(attempts);
+                query.in_vain = false;
+            }
             None => self.ask(flow, ttl, attempts, Until::Answered),
         }
     }
@@ -202,11 +216,16 @@ impl Queries {
         }
     }
 
-    /// Withdraws everything that still waits for its turn.
+    /// Withdraws everything that still waits for its turn. What was never sent was never asked.
     pub(super) fn withdraw_unsent(&mut self) {
         let held = std::mem::take(&mut self.lanes).into_values().flatten();
         for id in std::mem::take(&mut self.queue).into_iter().chain(held) {
             self.settle(id);
+            let cell =
+                self.get(id).filter(|query| query.first_sent.is_none()).map(|query| (query.flow, query.ttl));
+            if let Some(queries) = cell.and_then(|cell| self.by_cell.get_mut(&cell)) {
+                queries.retain(|&query| query != id);
+            }
         }
     }
 
@@ -405,7 +424,12 @@ impl Query {
 
     /// Whether it may be sent although its hop limits its answers.
     pub(super) fn may_pass(&self) -> bool {
-        self.released || self.is_control()
+        self.released || self.in_vain || self.is_control()
+    }
+
+    /// Whether no answer to it is expected.
+    pub(super) const fn is_in_vain(&self) -> bool {
+        self.in_vain
     }
 
     /// Packets for which its lane let it go.

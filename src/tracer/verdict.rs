@@ -62,7 +62,8 @@ impl Tracer {
             }
             return;
         }
-        if self.closing.is_none() && self.lanes.is_limited(ttl) && !self.lanes.is_hopeless(ttl, tries) {
+        let may_be_limited = self.closing.is_none() && !query.is_in_vain();
+        if may_be_limited && self.lanes.is_limited(ttl) && !self.lanes.is_hopeless(ttl, tries) {
             self.queries.hold(id);
             return;
         }
@@ -76,7 +77,7 @@ impl Tracer {
         }
         let suspected = query.first_sent().unwrap_or(now) + patience.retry;
         let known = self.lanes.is_clear(ttl, suspected) || self.lanes.is_limited(ttl);
-        if self.closing.is_none() && !known && self.test(ttl, now) {
+        if may_be_limited && !known && self.test(ttl, now) {
             self.queries.wait_until(id, now + patience.repeat);
             return;
         }

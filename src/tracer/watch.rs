@@ -38,6 +38,8 @@ const WAVE: u8 = 3;
 const STAND_INS: u8 = 3;
 /// Goes until a flow counts as lost.
 const WAVES: u8 = 12;
+/// The part of all packets that looking for more leaves to what it puts in doubt: a quarter.
+const RESERVE: u32 = 4;
 
 /// Where a flow that fell silent is asked for its end, and in how many goes it was.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +74,10 @@ pub(super) struct Watch {
     is_back: bool,
     /// Whether a flow has moved.
     moved: bool,
+    /// Whether no packet is left to look for more.
+    spent: bool,
+    /// Whether nothing is in doubt any more, and nothing that was found puts more in doubt.
+    settled: bool,
 }
 
 impl Watch {
@@ -90,6 +96,8 @@ impl Watch {
             lost: BTreeSet::new(),
             is_back: false,
             moved: false,
+            spent: false,
+            settled: false,
         }
     }
 
@@ -263,8 +271,10 @@ impl Watch {
                 let heard = plan.evidence.heard(flow);
                 doubtful.extend(heard.map(|(ttl, _)| ttl.next()));
                 doubtful.insert(end);
-                if heard.is_none() {
-                    // Where it is heard of last tells with whom it is lost: at a hop at which it was never asked, maybe.
+                // Where it is heard of last tells with whom it is lost: at a hop at which it was never asked, maybe.
+                if let Some((ttl, _)) = heard {
+                    plan.ask(flow, ttl.next());
+                } else {
                     for ttl in (plan.settings.first_ttl.get()..end.get()).filter_map(Ttl::new) {
                         plan.ask(flow, ttl);
                     }
@@ -332,6 +342,21 @@ impl Watch {
         let mut inner = (self.make)(&settings);
         inner.start(plan);
         self.inner = Some(inner);
+        self.bound_search(plan);
+    }
+
+    /// Ends the search for more where it has used up its packets: whatever it found has to be held against the pinned flows yet.
+    fn bound_search(&mut self, plan: &mut Plan<'_>) {
+        self.spent |= plan.packets_left() <= plan.settings.max_probes / RESERVE;
+        if self.spent {
+            plan.withdraw_unsent();
+        }
+    }
+
+    /// The end of a round of which nothing is in doubt.
+    fn end(&mut self, ending: Ending, plan: &Plan<'_>) -> Ending {
+        self.settled = true;
+        if self.spent { Ending::spent(plan.settings) } else { ending }
     }
 
     /// Where new flows found what is not known: was it there before? All pinned flows of the hop are asked.
@@ -358,26 +383,35 @@ impl Policy for Watch {
         self.lost = flows.filter(|&flow| plan.evidence.is_out_of_reach(flow)).collect();
         let probes = if self.full { everything(plan.evidence) } else { cover(plan.evidence) };
         for (flow, ttl) in probes {
-            plan.ask(flow, ttl);
+            let is_silent = |cell: &Cell| cell.past.standing == Standing::OutOfReach || cell.was_silent();
+            if plan.evidence.is_in_vain(flow) && plan.evidence.cell(flow, ttl).is_some_and(is_silent) {
+                plan.ask_in_vain(flow, ttl);
+            } else {
+                plan.ask(flow, ttl);
+            }
         }
     }
 
     fn on_answer(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
-        match &mut self.inner {
-            Some(inner) => inner.on_answer(flow, ttl, plan),
-            None => self.compare(flow, ttl, plan),
+        if let Some(inner) = &mut self.inner {
+            inner.on_answer(flow, ttl, plan);
+            self.bound_search(plan);
+        } else {
+            self.compare(flow, ttl, plan);
         }
     }
 
     fn on_retry(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
         if let Some(inner) = &mut self.inner {
             inner.on_retry(flow, ttl, plan);
+            self.bound_search(plan);
         }
     }
 
     fn on_silence(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
         if let Some(inner) = &mut self.inner {
             inner.on_silence(flow, ttl, plan);
+            self.bound_search(plan);
         } else if self.is_unplaced(flow, ttl, plan) {
             plan.insist(flow, ttl, WAVE);
         } else {
@@ -389,8 +423,12 @@ impl Policy for Watch {
     fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending {
         if let Some(inner) = &mut self.inner {
             let ending = inner.on_idle(plan);
-            if !plan.is_idle() || !self.doubt_news(plan) {
+            self.bound_search(plan);
+            if !plan.is_idle() {
                 return ending;
+            }
+            if !self.doubt_news(plan) {
+                return self.end(ending, plan);
             }
             self.inner = None;
             return ending;
@@ -398,12 +436,19 @@ impl Policy for Watch {
         if self.settle_doubts(plan) || !self.moved && self.is_undecided(plan) {
             return Ending::of(plan.evidence, plan.settings);
         }
+        if self.spent {
+            return self.end(Ending::spent(plan.settings), plan);
+        }
         self.explore(plan);
         if plan.is_idle() { self.on_idle(plan) } else { Ending::of(plan.evidence, plan.settings) }
     }
 
     fn confidence(&self) -> Option<f64> {
         self.inner.as_ref()?.confidence()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled
     }
 }
 

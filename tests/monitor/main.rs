@@ -12,6 +12,7 @@
 )]
 
 mod alarm;
+mod outage;
 mod quiet;
 mod restart;
 mod systems;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    monitor::judge::judge,
+    monitor::{dead_ends::DeadEnds, judge::judge},
     render::sample::{evidence, observe},
 };
 
@@ -37,7 +37,7 @@ fn told(before: &str, now: &str) -> Option<String> {
     let mut after = before.clone();
     observe(&mut after, &picture(now));
     let samples = BTreeMap::new();
-    let verdict = judge(&before, &after, &samples);
+    let verdict = judge(&before, &after, &samples, &DeadEnds::default());
     assert!(verdict.is_path_change(), "{verdict:?}");
     let told = changes(&before, &after, &verdict, &samples, &ThirdNumber);
     assert_eq!(changes(&before, &after, &verdict, &samples, &BTreeMap::new()), None, "nobody knows a system");
@@ -131,7 +131,7 @@ fn members_of_a_per_packet_zone_tell_by_their_presence() {
     let mut after = before.clone();
     // The members take turns, and one of them has none any more.
     observe(&mut after, &round(&[(2, 60)]));
-    let verdict = judge(&before, &after, &samples);
+    let verdict = judge(&before, &after, &samples, &DeadEnds::default());
     assert!(verdict.is_path_change(), "{verdict:?}");
     let told = changes(&before, &after, &verdict, &samples, &ThirdNumber);
     assert_eq!(told.as_deref(), Some("AS3 went"));

@@ -108,11 +108,15 @@ fn end_in_vain(evidence: &Evidence, flow: FlowId, farthest: Option<Ttl>) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         config::Module,
         flow::Family,
+        probe::ReplyKind,
         request,
+        route::Answer,
         simulation::{Bench, Network, Topology},
         time::Time,
         trace::Trace,
@@ -189,13 +193,23 @@ mod tests {
 
     #[test]
     fn all_pinned_flows_have_their_turn() {
-        let mut evidence = known("s -> r1 -> a1..a4 -> x -> d").evidence;
+        let trace = known("s -> r1 -> a1..a4 -> x -> d");
+        let mut evidence = trace.evidence;
         let mut asked = BTreeSet::new();
         for round in 2..30 {
             let chosen = cover(&evidence);
             asked.extend(chosen.iter().copied());
             for &(flow, ttl) in &chosen {
                 evidence.sent(flow, ttl);
+                let from = evidence.cell(flow, ttl).and_then(Cell::address).unwrap();
+                let kind = if from == trace.destination {
+                    ReplyKind::PortUnreachable
+                } else {
+                    ReplyKind::TimeExceeded
+                };
+                let answer =
+                    Answer { from, kind, rtt: Duration::from_millis(1), nat: false, mpls: Vec::new() };
+                evidence.answered(flow, ttl, answer);
             }
             evidence = evidence.remember(round);
         }
