@@ -174,10 +174,12 @@ impl Tracer {
     /// Begins a trace. Nothing is sent before [`Tracer::poll_transmit`] is called.
     #[must_use]
     pub fn new(mut settings: Settings, now: Time) -> Self {
-        let Baseline { evidence, full, confidence } = settings.baseline.take().unwrap_or_default();
-        let policy = match evidence.has_past() {
-            true => Box::new(Watch::new(strategy, full, confidence)),
-            false => strategy(&settings),
+        let known = settings.baseline.take().filter(|baseline| baseline.evidence.has_past());
+        let (policy, evidence) = match known {
+            Some(Baseline { evidence, full, confidence }) => {
+                (Box::new(Watch::new(strategy, full, confidence)) as Box<dyn Policy>, evidence)
+            }
+            None => (strategy(&settings), Evidence::default()),
         };
         let mut tracer = Self {
             pacer: Pacer::new(settings.pps, settings.burst, now),
@@ -199,6 +201,8 @@ impl Tracer {
             settings,
         };
         tracer.consult(|policy, plan| policy.start(plan));
+        // Where nothing was known to ask again, there is more to look for.
+        tracer.settle();
         tracer
     }
 

@@ -139,7 +139,8 @@ impl Evidence {
         total.filter(|total| total.missed >= Count::TELLING).map_or(0.0, Count::loss)
     }
 
-    /// Share of packets of answered flows that were answered: at a hop, or over all of them where that has had few.
+    /// Share of packets of answered flows that were answered: at a hop, or over all of them where that has had few. A half where none has
+    /// had any.
     pub(super) fn answered_share(&self, ttl: Ttl) -> f64 {
         let here = self.counts.get(&ttl).map(Count::total).filter(|count| count.packets() >= Count::ENOUGH);
         let all = || {
@@ -148,8 +149,10 @@ impl Evidence {
                 missed: all.missed + count.missed,
             })
         };
-        let count = here.unwrap_or_else(all);
-        f64::from(count.answered) / f64::from(count.packets() + 1)
+        match here.unwrap_or_else(all) {
+            count if count.packets() == 0 => 0.5,
+            count => f64::from(count.answered) / f64::from(count.packets() + 1),
+        }
     }
 
     /// Flows answered at a hop, at most `most`, of as many nodes as possible.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    cell::{Cell, Met, OUT_OF_REACH, Past, Standing},
+    cell::{Answer, Cell, Met, OUT_OF_REACH, Past, Standing},
     evidence::Evidence,
 };
 use crate::{flow::FlowId, probe::Ttl};
@@ -65,10 +65,10 @@ impl Evidence {
         self
     }
 
-    /// Whether earlier rounds know anything.
+    /// Whether earlier rounds met anyone: where nobody ever answered there is nothing to hold a round against.
     #[must_use]
     pub fn has_past(&self) -> bool {
-        self.flows().any(|(_, cells)| cells.values().any(|cell| !cell.past.met.is_empty()))
+        self.flows().any(|(_, cells)| cells.values().any(|cell| cell.past.has_address()))
     }
 
     /// Whether a flow now meets another at a TTL than before, and that is no matter of a per-packet balancer.
@@ -140,11 +140,12 @@ impl Evidence {
     /// node, or of others where nobody arrives. Then what is remembered behind it is not believed any more.
     pub(super) fn miss_destination(&mut self, flow: FlowId, ttl: Ttl) {
         let heard = self.heard(flow);
-        let alike: BTreeMap<FlowId, u32> = match heard {
-            Some(_) => {
+        // Who is heard of nowhere is lost with others only where nobody is heard of.
+        let alike: BTreeMap<FlowId, u32> = match heard.is_some() || !self.has_answers(|_| true) {
+            true => {
                 self.flows().filter_map(|(flow, _)| Some((flow, self.sent_in_vain(flow, heard)?))).collect()
             }
-            None => BTreeMap::new(),
+            false => BTreeMap::new(),
         };
         let own = self.cell(flow, ttl).map_or(0, |cell| cell.sent);
         let missing = 1.0 - self.answered_share(ttl);
@@ -157,7 +158,7 @@ impl Evidence {
             let others = self.flows().map(|(other, _)| other).filter(|&other| self.is_out_of_reach(other));
             let mut ends = others.map(|other| self.last_met(other));
             // With the destination nobody arrives, wherever the others end.
-            let is_last = own >= OUT_OF_REACH && !self.has_arrivals();
+            let is_last = own >= OUT_OF_REACH && !self.has_answers(|answer| answer.kind.is_destination());
             heard.is_some() && ends.any(|end| is_last || end == heard && self.is_asked_beyond(flow, heard))
         };
         let lost: Vec<FlowId> = if is_shown {
@@ -173,16 +174,14 @@ impl Evidence {
         }
     }
 
-    /// Whether any flow came to the destination in this round.
-    fn has_arrivals(&self) -> bool {
-        let mut answers = self.flows().flat_map(|(_, cells)| cells.values()).flat_map(|cell| &cell.answers);
-        answers.any(|answer| answer.kind.is_destination())
+    /// Whether there was such an answer in this round.
+    fn has_answers(&self, wanted: impl Fn(&Answer) -> bool) -> bool {
+        self.flows().flat_map(|(_, cells)| cells.values()).flat_map(|cell| &cell.answers).any(wanted)
     }
 
     /// Whether a flow was asked behind where it was heard of last: only then it may end there.
     fn is_asked_beyond(&self, flow: FlowId, heard: Option<(Ttl, Met)>) -> bool {
-        let beyond = heard.map_or(Ttl::MIN, |(ttl, _)| ttl.next());
-        self.cell(flow, beyond).is_some_and(|cell| cell.sent > 0)
+        heard.is_none_or(|(ttl, _)| self.cell(flow, ttl.next()).is_some_and(|cell| cell.sent > 0))
     }
 
     /// Packets that a flow which was heard of last at this node left unanswered where the destination was due; `None` where it is another's.

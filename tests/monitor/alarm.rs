@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use traceflow_exporter::{config::Module, simulation::Topology, store::TargetCounters, trace::StopReason};
 
 use crate::{
+    scenarios::{Kind, SCENARIOS, Scenario},
     variables::variable,
     watched::{INTERVAL, Watched, alarms, faults, in_parallel, is_logged, is_wanted},
 };
@@ -22,174 +23,6 @@ const UNDER_WAY: [Duration; 5] = [
 ];
 /// Rounds after which a change has to be known even where only a share of the flows meets it.
 const SOON: u32 = 20;
-
-/// What a change counts as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    /// A node or link goes; every flow that passed it meets that.
-    Loss,
-    /// The way becomes longer or shorter by it.
-    Detour,
-    /// A next hop is added: some flows go there now.
-    Addition,
-    /// The same, and the way through it is longer or shorter.
-    Fork,
-    /// Flows are spread anew over the same next hops.
-    Rehash,
-    /// A branch, or the destination, goes out of reach or comes back.
-    Reach,
-}
-
-impl Kind {
-    /// Path changes, whether flow moves, length changes and reachability changes that are told of it.
-    const fn expected(self) -> (u64, bool, u64, u64) {
-        match self {
-            Self::Loss | Self::Addition => (1, false, 0, 0),
-            Self::Detour | Self::Fork => (1, false, 1, 0),
-            Self::Rehash => (0, true, 0, 0),
-            Self::Reach => (0, false, 0, 1),
-        }
-    }
-}
-
-/// A network and what happens to it.
-struct Scenario {
-    name: &'static str,
-    base: &'static str,
-    steps: &'static [(Kind, &'static str)],
-}
-
-const SCENARIOS: [Scenario; 9] = [
-    Scenario {
-        name: "line",
-        base: "s -> r1 -> r2 -> r3 -> d\nr1 -> q1 -> r3\nr1 -> p1 -> p2 -> r3\n\
-               at 1ms remove r1 -> q1\nat 1ms remove r1 -> p1\n",
-        steps: &[
-            (Kind::Loss, "add r1 -> q1;remove r1 -> r2"),
-            (Kind::Addition, "add r1 -> r2"),
-            (Kind::Loss, "remove r1 -> q1"),
-            (Kind::Detour, "add r1 -> p1;remove r1 -> r2"),
-            (Kind::Detour, "add r1 -> r2;remove r1 -> p1"),
-            (Kind::Reach, "node r3 swallow"),
-            (Kind::Reach, "node r3 plain"),
-            (Kind::Reach, "node d silent"),
-            (Kind::Reach, "node d plain"),
-        ],
-    },
-    Scenario {
-        name: "twelve",
-        base: "s -> r1 -> r2 -> r3 delay=2500us\nr3 -> a1 -> a2 -> x delay=2500us\nr3 -> b1 -> b2 -> x delay=2500us\n\
-               r3 -> c1 -> c2 -> x delay=2500us\nr3 -> e1 -> e2 -> x delay=2500us\nx -> y delay=2500us\n\
-               y -> f g -> z -> u -> v -> d delay=2500us\ny -> h -> z delay=2500us\nx -> p -> q -> y delay=2500us\n\
-               at 1ms remove y -> h\nat 1ms remove x -> p\n",
-        steps: &[
-            (Kind::Loss, "remove r3 -> e1"),
-            (Kind::Addition, "add r3 -> e1"),
-            (Kind::Loss, "remove y -> f;add y -> h"),
-            (Kind::Loss, "remove y -> h;add y -> f"),
-            (Kind::Rehash, "rehash r3"),
-            (Kind::Detour, "remove x -> y;add x -> p"),
-            (Kind::Detour, "remove x -> p;add x -> y"),
-            (Kind::Reach, "node c1 swallow"),
-            (Kind::Reach, "node c1 plain"),
-            (Kind::Rehash, "rehash y"),
-            (Kind::Reach, "node d silent"),
-            (Kind::Reach, "node d plain"),
-        ],
-    },
-    Scenario {
-        name: "wide16",
-        base: "s -> r1 -> a1..a16 -> x -> d\n",
-        steps: &[
-            (Kind::Loss, "remove r1 -> a16"),
-            (Kind::Addition, "add r1 -> a16"),
-            (Kind::Rehash, "rehash r1"),
-            (Kind::Reach, "node a7 swallow"),
-            (Kind::Reach, "node a7 plain"),
-        ],
-    },
-    Scenario {
-        name: "mesh4x4",
-        base: "s -> r1 -> a1..a4 -> b1..b4 -> x -> d\n",
-        steps: &[
-            (Kind::Loss, "remove a1 -> b4"),
-            (Kind::Addition, "add a1 -> b4"),
-            (Kind::Loss, "remove r1 -> a4"),
-            (Kind::Addition, "add r1 -> a4"),
-            (Kind::Rehash, "rehash r1"),
-            (Kind::Rehash, "rehash a2"),
-            (Kind::Reach, "node b2 swallow"),
-            (Kind::Reach, "node b2 plain"),
-        ],
-    },
-    Scenario {
-        name: "unequal",
-        base: "s -> r1\nr1 -> a1 -> x\nr1 -> b1 -> b2 -> x\nx -> y -> d\n",
-        steps: &[
-            (Kind::Detour, "remove r1 -> b1"),
-            (Kind::Fork, "add r1 -> b1"),
-            (Kind::Detour, "remove r1 -> a1"),
-            (Kind::Fork, "add r1 -> a1"),
-            (Kind::Rehash, "rehash r1"),
-        ],
-    },
-    Scenario {
-        name: "cascade",
-        base: "s -> r1 -> a1..a2\na1 -> b1..b3\na2 -> b4..b6\nb1..b6 -> x -> d\n",
-        steps: &[
-            (Kind::Loss, "remove a1 -> b3"),
-            (Kind::Addition, "add a1 -> b3"),
-            (Kind::Rehash, "rehash a2"),
-            (Kind::Loss, "remove r1 -> a2"),
-            (Kind::Addition, "add r1 -> a2"),
-            (Kind::Reach, "node b5 swallow"),
-            (Kind::Reach, "node b5 plain"),
-            (Kind::Reach, "node d silent"),
-            (Kind::Reach, "node d plain"),
-        ],
-    },
-    Scenario {
-        name: "silent",
-        base: "s -> r1 -> a1..a4 -> x -> y z -> d\nnode a2 silent\nnode z silent\n",
-        steps: &[
-            (Kind::Loss, "remove r1 -> a4"),
-            (Kind::Addition, "add r1 -> a4"),
-            (Kind::Rehash, "rehash r1"),
-            (Kind::Reach, "node a3 swallow"),
-            (Kind::Reach, "node a3 plain"),
-            (Kind::Reach, "node d silent"),
-            (Kind::Reach, "node d plain"),
-        ],
-    },
-    Scenario {
-        name: "per-packet",
-        base: "s -> r1 -> r2 -> a1..a3 -> x -> y1..y3 -> z -> d\nnode r2 balance=per-packet\n",
-        steps: &[
-            (Kind::Loss, "remove r2 -> a3"),
-            (Kind::Addition, "add r2 -> a3"),
-            (Kind::Loss, "remove x -> y3"),
-            (Kind::Addition, "add x -> y3"),
-            (Kind::Rehash, "rehash x"),
-            (Kind::Reach, "node y2 swallow"),
-            (Kind::Reach, "node y2 plain"),
-            (Kind::Reach, "node d silent"),
-            (Kind::Reach, "node d plain"),
-        ],
-    },
-    Scenario {
-        name: "rate-limited",
-        base: "s -> r1 -> r2 -> a1..a4 -> x -> d\nnode r1 rate=1 burst=6\nnode x rate=10 burst=6\n",
-        steps: &[
-            (Kind::Loss, "remove r2 -> a4"),
-            (Kind::Addition, "add r2 -> a4"),
-            (Kind::Rehash, "rehash r2"),
-            (Kind::Reach, "node a2 swallow"),
-            (Kind::Reach, "node a2 plain"),
-            (Kind::Reach, "node d silent"),
-            (Kind::Reach, "node d plain"),
-        ],
-    },
-];
 
 /// What became of the changes of a kind.
 #[derive(Clone, Copy, Debug, Default)]
@@ -276,14 +109,14 @@ impl Scenario {
 
     /// The network with its script: each change comes so long after the last round but one began.
     fn topology(&self, loss: f64, steps: &[(Kind, &str)], after: Duration) -> Topology {
-        let mut text = self.base.to_owned() + &faults(loss);
+        let mut script = faults(loss);
         for (number, (_, change)) in (1..).zip(steps) {
             let at = INTERVAL * (SPACING * number - 1) + after;
             for line in change.split(';') {
-                text.push_str(&format!("at {}us {line}\n", at.as_micros()));
+                script.push_str(&format!("at {}us {line}\n", at.as_micros()));
             }
         }
-        text.parse().unwrap()
+        self.text(&script)
     }
 
     /// The scores of many days, and what is wrong with them.
@@ -394,7 +227,7 @@ fn changes() {
     let (days, seeds) = (variable("MONITOR_DAYS", 2), variable("MONITOR_SEEDS", 40));
     let mut faults = Vec::new();
     for scenario in SCENARIOS.iter().filter(|scenario| is_wanted(scenario.name)) {
-        for loss in [0.0, 0.02, 0.05] {
+        for loss in [0.0, 0.02, 0.05, 0.1] {
             faults.extend(scenario.score(loss, days, seeds, BETWEEN));
         }
     }

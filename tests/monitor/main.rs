@@ -15,6 +15,7 @@ mod alarm;
 mod outage;
 mod quiet;
 mod restart;
+mod scenarios;
 mod systems;
 #[path = "../support/variables.rs"]
 mod variables;

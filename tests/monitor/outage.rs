@@ -83,6 +83,32 @@ fn what_lasts_is_told_once() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// A host on our own link, and one behind a router, of which nothing is heard for ten rounds: from the first on, or later.
+#[test]
+fn who_says_nothing_is_down_until_it_does() {
+    const SILENT: u32 = 10;
+    for (text, nodes) in [("s -> h1\ndestination h1", "h1"), ("s -> h1 -> h2\ndestination h2", "h1..h2")] {
+        for (begin, events) in [(0, 0), (10, 2)] {
+            let silence = begin..begin + SILENT;
+            let at = |round: u32| (INTERVAL * round).as_secs().saturating_sub(1);
+            let (from, to) = (at(silence.start), at(silence.end));
+            let text = format!("{text}\nat {from}s node {nodes} silent\nat {to}s node {nodes} plain");
+            let mut watched = Watched::new(&text.parse().unwrap(), Module::default(), 1);
+            for round in 0..30 {
+                let snapshot = watched.round();
+                let trace = snapshot.trace().unwrap();
+                let case =
+                    format!("{text}: round {round}, {:?}, {} probes", trace.duration, trace.probes_sent);
+                assert_eq!(snapshot.is_up(), !silence.contains(&round), "{case}");
+                assert!(trace.duration < INTERVAL / 2 && trace.probes_sent > 0, "{case}");
+                assert_eq!(alarms(&snapshot.counters), snapshot.counters.reachability_changes, "{case}");
+            }
+            let counters = watched.monitor.snapshot().counters;
+            assert_eq!(counters.reachability_changes, events, "{text}");
+        }
+    }
+}
+
 #[test]
 #[ignore = "long: make accuracy"]
 fn long_outages() {
