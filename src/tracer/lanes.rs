@@ -5,44 +5,21 @@
 //! lane of its own, from which it is asked one by one, at the pace at which answers come. What stays silent there may be dead, and says
 //! nothing of the pace; controls and what is answered in the end do. Knows counts and times, no packets.
 
+mod lane;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
+use self::lane::Lane;
+pub(super) use self::lane::Turn;
 use crate::{flow::FlowId, probe::Ttl, time::Time};
 
 /// Questions at one hop that are late together, from which on a limit is suspected before their attempts are used up.
 const SUSPICIOUS: usize = 3;
 /// Controls of one test.
 pub(super) const CONTROLS: usize = 3;
-/// Packets a second of a lane, at least and at most.
-const RATE: (f64, f64) = (0.5, 500.0);
-/// How much faster than answers come a lane asks: enough to notice that more get through.
-const GAIN: f64 = 1.25;
-/// The same, where everything asked was answered.
-const GAIN_FREE: f64 = 2.0;
-/// How much slower it becomes at once where some are missing, and nobody knows whether they can be answered.
-const CAUTION: f64 = 0.7;
-/// Questions missed in a row from which on a control is sent.
-const STREAK: u32 = 2;
-/// Share of its pace from which on a lane is said to be busy.
-const BUSY: f64 = 0.5;
-/// Share of answers from which on nothing seems to be limited.
-const FREE: f64 = 0.85;
-/// Packets that a lane's pace is judged by, at least.
-const EPOCH: u32 = 4;
-/// Seconds over which the answers of a test are counted, at least.
-const TESTED_MIN: f64 = 0.1;
-/// Chance that a flow whose node answers is given up in a lane.
-const FALSE_SILENCE: f64 = 1e-3;
-/// Controls answered, with no question answered between them, after which what else is asked in a lane is taken for dead.
-const PROOFS: u32 = 4;
-/// Share of answers of a node, at most, in a lane in which something was missed that can be answered.
-const SHARE_MAX: f64 = 0.7;
-/// Packets for one flow in a lane, at least and at most.
-const TRIES: (u32, u32) = (3, 20);
-
 /// What is known of the limits of each hop.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lanes {
@@ -69,53 +46,6 @@ struct Test {
     answered: usize,
     /// Answers of all kinds meanwhile.
     answers: u32,
-}
-
-#[derive(Clone, Debug)]
-struct Lane {
-    /// Packets a second.
-    rate: f64,
-    next: Time,
-    epoch: Epoch,
-    /// Answers a second in the epoch before.
-    before: f64,
-    /// Over the whole life of the lane.
-    all: Score,
-    /// Questions missed since one was answered or a control was sent.
-    streak: u32,
-    /// Whether a control is due: is what was missed a matter of pace?
-    check: bool,
-    /// Controls answered since a question was.
-    proofs: u32,
-}
-
-/// What came of a pace.
-#[derive(Clone, Copy, Debug)]
-struct Epoch {
-    since: Time,
-    asked: u32,
-    score: Score,
-    /// Questions missed: nobody knows yet whether they can be answered.
-    doubts: u32,
-    /// Whether a control was answered.
-    vouched: bool,
-}
-
-/// What became of packets to flows whose node answers: controls, and questions that were answered in the end. What is missing
-/// of others tells nothing of a limit, for there may be nobody.
-#[derive(Clone, Copy, Debug, Default)]
-struct Score {
-    hits: u32,
-    misses: u32,
-}
-
-/// Whose turn it is in a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// The question that waits longest.
-    Question,
-    /// A control.
-    Control,
 }
 
 impl Lanes {
@@ -165,8 +95,7 @@ impl Lanes {
     /// Opens a lane for a hop that is known to limit its answers.
     pub(super) fn limit(&mut self, ttl: Ttl, now: Time) {
         if !self.is_limited(ttl) {
-            let test = Test { started: now, ..Test::default() };
-            self.hops.insert(ttl, Hop::Limited(Lane::new(&test, now)));
+            self.hops.insert(ttl, Hop::Limited(Lane::new(now, 0, now)));
         }
     }
 
@@ -190,16 +119,12 @@ impl Lanes {
                         self.hops.remove(&ttl);
                         return true;
                     } else {
-                        Hop::Limited(Lane::new(test, now))
+                        Hop::Limited(Lane::new(test.started, test.answers, now))
                     };
                     self.hops.insert(ttl, verdict);
                 }
             }
-            Some(Hop::Limited(lane)) => {
-                lane.learn(u32::from(answered), u32::from(!answered));
-                lane.proofs = if answered { lane.proofs + 1 } else { 0 };
-                lane.epoch.vouched |= answered;
-            }
+            Some(Hop::Limited(lane)) => lane.control(answered),
             Some(Hop::Clear(_)) | None => {}
         }
         false
@@ -210,10 +135,7 @@ impl Lanes {
         self.settled(ttl, flow);
         match self.hops.get_mut(&ttl) {
             Some(Hop::Testing(test)) => test.answers += 1,
-            Some(Hop::Limited(lane)) if tries > 0 => {
-                lane.learn(1, tries - 1);
-                (lane.proofs, lane.streak) = (0, 0);
-            }
+            Some(Hop::Limited(lane)) if tries > 0 => lane.answered(tries),
             _ => {}
         }
     }
@@ -221,8 +143,7 @@ impl Lanes {
     /// Takes in that a packet that a lane let go was not answered in time.
     pub(super) fn missed(&mut self, ttl: Ttl) {
         if let Some(Hop::Limited(lane)) = self.hops.get_mut(&ttl) {
-            lane.epoch.doubts += 1;
-            lane.streak += 1;
+            lane.missed();
         }
     }
 
@@ -235,14 +156,7 @@ impl Lanes {
 
     /// Whether a question was asked often enough in its lane to be given up.
     pub(super) fn is_hopeless(&self, ttl: Ttl, tries: u32) -> bool {
-        let Some(Hop::Limited(lane)) = self.hops.get(&ttl) else { return false };
-        let share = if lane.all.misses == 0 { lane.all.share() } else { lane.all.share().min(SHARE_MAX) };
-        let missed = (1.0 - share).max(1e-6).powi(i32::try_from(tries).unwrap_or(i32::MAX));
-        match tries {
-            _ if tries >= TRIES.1 => true,
-            _ if lane.proofs >= PROOFS => tries > 0,
-            _ => tries >= TRIES.0 && missed < FALSE_SILENCE,
-        }
+        matches!(self.hops.get(&ttl), Some(Hop::Limited(lane)) if lane.is_hopeless(tries))
     }
 
     /// Whose turn it is, in the first of these lanes that is due.
@@ -256,7 +170,7 @@ impl Lanes {
             let Some(Hop::Limited(lane)) = self.hops.get_mut(&ttl) else {
                 return Some((ttl, Turn::Question));
             };
-            if lane.next <= now {
+            if lane.due() <= now {
                 return Some((ttl, lane.take(now, retry)));
             }
         }
@@ -266,86 +180,10 @@ impl Lanes {
     /// When the first of these lanes is due.
     pub(super) fn due(&self, waiting: impl Iterator<Item = Ttl>) -> Option<Time> {
         let due = waiting.map(|ttl| match self.hops.get(&ttl) {
-            Some(Hop::Limited(lane)) => lane.next,
+            Some(Hop::Limited(lane)) => lane.due(),
             _ => Time::ZERO,
         });
         due.min()
-    }
-}
-
-impl Lane {
-    /// None of a test's controls was answered.
-    fn new(test: &Test, now: Time) -> Self {
-        let tested = now.since(test.started).as_secs_f64().max(TESTED_MIN);
-        let rate = f64::from(test.answers.max(1)) * GAIN_FREE / tested;
-        let rate = rate.clamp(RATE.0, RATE.1);
-        Self {
-            rate,
-            next: now,
-            epoch: Epoch::new(now),
-            before: 0.0,
-            all: Score::default(),
-            streak: 0,
-            check: false,
-            proofs: 0,
-        }
-    }
-
-    fn learn(&mut self, hits: u32, misses: u32) {
-        for score in [&mut self.epoch.score, &mut self.all] {
-            score.hits += hits;
-            score.misses += misses;
-        }
-    }
-
-    fn take(&mut self, now: Time, retry: Duration) -> Turn {
-        let elapsed = now.since(self.epoch.since);
-        if elapsed >= retry && self.epoch.asked >= EPOCH {
-            self.rate = (self.rate * self.factor(elapsed)).clamp(RATE.0, RATE.1);
-            self.before = f64::from(self.epoch.score.hits) / elapsed.as_secs_f64();
-            self.check = self.epoch.score.misses == 0 && self.epoch.doubts > 0;
-            self.epoch = Epoch::new(now);
-        }
-        self.next = now + Duration::from_secs_f64(1.0 / self.rate);
-        self.epoch.asked += 1;
-        if (self.check || self.streak >= STREAK) && self.proofs < PROOFS {
-            (self.check, self.streak) = (false, 0);
-            Turn::Control
-        } else {
-            Turn::Question
-        }
-    }
-
-    /// How much faster the lane is to become after what came of its pace in this time.
-    fn factor(&self, elapsed: Duration) -> f64 {
-        let Epoch { asked, score, doubts, vouched, .. } = self.epoch;
-        let part = f64::from(score.hits) / f64::from(asked);
-        // Where little waited, nobody knows whether more would have been answered.
-        let is_busy = f64::from(asked) / elapsed.as_secs_f64() >= self.rate * BUSY;
-        let is_free = self.all.share() >= FREE || score.hits >= 2 && vouched;
-        match score {
-            Score { hits: 0, .. } if self.proofs >= PROOFS => 1.0,
-            Score { hits: 0, .. } => 0.5,
-            Score { misses: 0, .. } if !is_busy => 1.0,
-            Score { misses: 0, hits } if (hits >= asked || vouched) && is_free => GAIN_FREE,
-            Score { misses: 0, .. } if vouched || doubts == 0 => GAIN,
-            Score { misses: 0, .. } => (part * GAIN).clamp(CAUTION, 1.0),
-            // Some were missed at a pace of before: no slower than answers come now, or came a moment ago.
-            score => (score.share().max(part) * GAIN).max((self.before / self.rate).min(1.0)),
-        }
-    }
-}
-
-impl Epoch {
-    fn new(now: Time) -> Self {
-        Self { since: now, asked: 0, score: Score::default(), doubts: 0, vouched: false }
-    }
-}
-
-impl Score {
-    /// The share that is answered, as far as so few can tell.
-    fn share(self) -> f64 {
-        (f64::from(self.hits) + 0.5) / (f64::from(self.hits + self.misses) + 1.0)
     }
 }
 
@@ -353,7 +191,10 @@ impl Score {
 mod tests {
     use std::collections::VecDeque;
 
-    use super::*;
+    use super::{
+        lane::{PROOFS, TRIES},
+        *,
+    };
 
     const RETRY: Duration = Duration::from_millis(220);
     const HERE: Ttl = Ttl::MIN;
@@ -486,5 +327,27 @@ mod tests {
         assert!(lanes.is_hopeless(HERE, 1));
         lanes.answered(HERE, FlowId(1), 1);
         assert!(!lanes.is_hopeless(HERE, 1), "a question is answered after all");
+    }
+
+    /// Who answered once and never again is no limit that lets one answer through in ten seconds.
+    #[test]
+    fn a_lane_in_which_nobody_answers_is_given_up() {
+        let mut lanes = limited();
+        let mut now = at(220);
+        while !lanes.is_hopeless(HERE, 1) {
+            now = now.max(lanes.due([HERE].into_iter()).unwrap());
+            assert!(now < at(20_000), "it waits for ever");
+            match lanes.turn([HERE].into_iter(), now, RETRY).unwrap().1 {
+                Turn::Control => {
+                    lanes.control(HERE, false, now);
+                }
+                Turn::Question => lanes.missed(HERE),
+            }
+        }
+        assert!(now >= at(10_000), "{now:?} is no time to wait for a limit");
+        let next = lanes.due([HERE].into_iter()).unwrap();
+        assert!(next.since(now) < Duration::from_millis(50), "what waits is asked once more, soon");
+        lanes.control(HERE, true, now);
+        assert!(!lanes.is_hopeless(HERE, 1), "somebody answers after all");
     }
 }
