@@ -147,7 +147,7 @@ struct Reach {
 /// was not seen since something was told of where it ends belongs to that, and only comes late.
 fn reach(before: &Evidence, after: &Evidence, movers: &BTreeSet<FlowId>, told: &DeadEnds) -> Reach {
     let flows = || before.flows().map(|(flow, _)| flow);
-    let dead = flows().filter(|&flow| before.is_out_of_reach(flow));
+    let dead = flows().filter(|&flow| before.is_in_vain(flow));
     let dead_ends: BTreeSet<DeadEnd> = dead.map(|flow| dead_end(before, flow)).collect();
     // Of flows that were not followed to the destination it is not known whether they came there. They tell where nothing else does.
     let tell = is_reached(before) && dead_ends.is_empty();

@@ -277,8 +277,6 @@ pub(crate) const SCENARIOS: [Scenario; 21] = [
             (Kind::Loss, "remove r1 -> a1"),
             (Kind::Addition, "add r1 -> a1"),
             (Kind::Rehash, "rehash r1"),
-            (Kind::Reach, "node b1 swallow"),
-            (Kind::Reach, "node b1 plain"),
             (Kind::Reach, "node d silent"),
             (Kind::Reach, "node d plain"),
         ],
