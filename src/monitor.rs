@@ -25,7 +25,7 @@ use crate::{
     asn::Systems,
     change::{self, Change, ChangeKind, Part},
     config::Target,
-    flow::FlowSequence,
+    flow::{FlowId, FlowSequence},
     probe::Ttl,
     route::Evidence,
     store::{LastRound, Snapshot, TargetCounters},
@@ -79,6 +79,8 @@ pub struct Monitor {
     full: Option<Time>,
     /// What was told of flows that are out of reach.
     told: DeadEnds,
+    /// In which round a change of nodes and links was told last, and the hops at which flows met others by it.
+    rerouted: Option<(u64, BTreeSet<Ttl>)>,
     /// Knows the autonomous systems of addresses.
     systems: Option<Arc<dyn Systems>>,
 }
@@ -104,6 +106,7 @@ impl Monitor {
             cut_short: 0,
             full: None,
             told: DeadEnds::default(),
+            rerouted: None,
             systems: None,
         }
     }
@@ -282,7 +285,12 @@ impl Monitor {
         if is_first {
             self.full = Some(now);
         } else {
-            let verdict = judge(&self.pinned, evidence, &self.samples, &self.told);
+            let mut verdict = judge(&self.pinned, evidence, &self.samples, &self.told);
+            if verdict.is_path_change() {
+                self.rerouted = Some((self.counters.rounds, verdict.changed_hops()));
+            } else {
+                verdict.moved.retain(|&flow| !self.is_straggler(flow, evidence));
+            }
             let systems = self.systems.as_deref().filter(|_| verdict.is_path_change());
             let systems = systems.and_then(|systems| {
                 systems::changes(&self.pinned, evidence, &verdict, &self.samples, systems)
@@ -330,6 +338,15 @@ impl Monitor {
             self.start_over();
         }
         !trace.settled
+    }
+
+    /// Whether a flow moves by the last change of nodes and links, which was told already: it was not asked since. Where a change comes in
+    /// the midst of a round, that finds it by flows that are asked later.
+    fn is_straggler(&self, flow: FlowId, evidence: &Evidence) -> bool {
+        let Some((round, hops)) = &self.rerouted else { return false };
+        let known = self.pinned.cells(flow).into_iter().flatten();
+        let mut before = known.filter(|(ttl, cell)| cell.past.round <= *round && hops.contains(ttl));
+        before.any(|(&ttl, _)| evidence.has_moved_at(flow, ttl))
     }
 
     /// Whether all that was pinned was asked.
@@ -409,6 +426,7 @@ impl Monitor {
         self.pinned = Evidence::default();
         self.samples.clear();
         self.told = DeadEnds::default();
+        self.rerouted = None;
         self.age = 0;
         self.cut_short = 0;
         self.full = None;

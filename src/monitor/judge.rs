@@ -48,6 +48,16 @@ impl Verdict {
         !self.came.is_empty() || !self.went.is_empty()
     }
 
+    /// The hops at which flows meet others by a change of nodes and links.
+    pub(super) fn changed_hops(&self) -> BTreeSet<Ttl> {
+        let parts = self.came.iter().chain(&self.went);
+        let hops = parts.map(|part| match *part {
+            Part::Node { ttl, .. } => ttl,
+            Part::Link { ttl, .. } => ttl.next(),
+        });
+        hops.collect()
+    }
+
     /// Whether the destination, or a branch, went out of reach or came back.
     pub(super) fn is_reachability_change(&self) -> bool {
         let is_other = match self.reached {
