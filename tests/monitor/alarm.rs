@@ -163,11 +163,12 @@ fn is_told_once(kind: Kind, before: &TargetCounters, now: &TargetCounters) -> bo
         && reach - old_reach == expected.3
 }
 
-/// One day each; `make accuracy` has many.
+/// One day each, where that does not take long; `make accuracy` has many.
 #[test]
 fn changes_are_told_once_and_as_what_they_are() {
-    let faults: Vec<String> =
-        SCENARIOS.iter().flat_map(|scenario| scenario.score(0.02, 1, 2, BETWEEN)).collect();
+    const LONG: [&str; 5] = ["wide28", "wide56", "mesh8x8", "cascade2x3x4", "silent-hops"];
+    let scenarios = SCENARIOS.iter().filter(|scenario| !LONG.contains(&scenario.name));
+    let faults: Vec<String> = scenarios.flat_map(|scenario| scenario.score(0.02, 1, 2, BETWEEN)).collect();
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
