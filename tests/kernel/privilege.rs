@@ -134,6 +134,10 @@ fn one_capability_is_enough_and_is_given_up() {
     assert_eq!((code, said.as_str()), (Some(0), ""), "checking needs no privilege");
     let (code, said, _) = without(&[&file, "--user=0", ARGUMENTS[1]]);
     assert_eq!(code, Some(1), "{said}");
+    let (code, said, _) = without(&["--user=no-such-user"]);
+    let words =
+        "invalid value 'no-such-user' for '--user <NAME>': there is no user `no-such-user`; allowed is ";
+    assert!(code == Some(2) && said.starts_with(&format!("traceflow_exporter: {words}")), "{said}");
 
     let exporter = run(&["--inh-caps=+net_raw", "--ambient-caps=+net_raw"]);
     assert_traces(&lab, &exporter);
