@@ -28,6 +28,7 @@ use std::{
 };
 
 use self::raw::RawConfig;
+pub(crate) use self::source::refuse_database;
 pub use self::{
     allow::{Allow, NamePattern, Network},
     consistency::ModuleFault,
