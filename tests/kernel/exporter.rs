@@ -470,4 +470,16 @@ fn what_cannot_be_traced_has_its_series_and_up_0() {
         let told = log.lines().filter(|line| line.contains(&words)).count();
         assert_eq!(told, 1, "{target} is told once:\n{log}");
     }
+    // Its end is told once, too, with a count.
+    assert!(lab.command("s", "nft").args(["delete", "table", "ip", "t"]).status().unwrap().success());
+    let over = wait_for("the end of a trouble", &exporter, || {
+        let log = exporter.log();
+        log.lines().find(|line| line.contains("no longer: target cannot be traced")).map(ToOwned::to_owned)
+    });
+    let failed =
+        value(&scrape(&lab).unwrap(), "traceflow_rounds_failed_total{target=\"forbidden\"}").unwrap();
+    assert!(
+        over.contains("target=forbidden") && over.contains(&format!(" rounds={failed}")),
+        "{failed}: {over}"
+    );
 }
