@@ -23,6 +23,7 @@ mod mmdb;
 mod monitor;
 mod names;
 mod network_tests;
+mod outage;
 mod privilege;
 mod probe;
 mod prober;
