@@ -1,9 +1,12 @@
-//! Hosts that do not answer, from the start or no longer.
+//! Hosts that do not answer, from the start or no longer, and what an operator is told of lasting trouble.
+
+use traceflow_exporter::flow::Family;
 
 use crate::{
     exporter::{Running, ready, rounds, scrape, wait_for},
-    lab::{self, Lab, Options},
+    lab::{self, Lab, Options, topology},
     monitor::{TARGETS, config, read},
+    reload::post,
 };
 
 /// Rounds in which a host is surely told from one that lost a few packets.
@@ -83,5 +86,36 @@ fn a_host_that_never_answered_holds_up_nobody() {
     }
     set_silent(&lab, "d", false);
     wait_until_up(&lab, &exporter, true);
+    assert_eq!(exporter.terminate(), Some(0));
+}
+
+/// A bound that is too small for the route makes each round fail alike.
+#[test]
+fn rounds_that_are_cut_short_again_and_again_are_told_once() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("diamond4"), Options::routers());
+    let host = lab.destination(Family::V4);
+    let config = |max_probes: u32| {
+        format!(
+            "global: {{ interval: 1s }}\nmodules: {{ default: {{ max_probes: {max_probes} }} }}\n\
+             targets: [{{ name: d, host: {host} }}]\n"
+        )
+    };
+    let exporter = Running::exporter(&lab, &config(20));
+    wait_for("rounds", &exporter, || scrape(&lab).filter(|now| rounds(now, "d") >= 10.0));
+    let of = |words: &str| -> Vec<String> {
+        exporter.log().lines().filter(|line| line.contains(words)).map(ToOwned::to_owned).collect()
+    };
+    let log = exporter.log();
+    let told = of("rounds are cut short");
+    assert!(matches!(&told[..], [line] if line.contains("stop_reason=probe_limit")), "{log}");
+
+    exporter.write("config.yaml", &config(50_000));
+    assert_eq!(post(&lab, "POST").0, "200");
+    let over = wait_for("the end of it", &exporter, || of("no longer: rounds are cut short").pop());
+    let count = over.split_once(" rounds=").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u32>().ok());
+    assert!(count.is_some_and(|count| count >= 9), "{over}");
     assert_eq!(exporter.terminate(), Some(0));
 }
