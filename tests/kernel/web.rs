@@ -14,7 +14,7 @@ use rcgen::{
 use serde_json::Value;
 
 use crate::{
-    exporter::{ARGUMENTS, Running, get, wait_for},
+    exporter::{ARGUMENTS, Running, get, ready, wait_for},
     lab::{self, Lab, Options, topology},
     traces::PROGRAM,
 };
@@ -269,4 +269,57 @@ fn a_wrong_web_configuration_is_told_before_anything_is_opened() {
     }
     file("web.yaml", "http_server_config: { http2: false }");
     assert_eq!(run(&["--config.check"]), (Some(0), String::new()));
+}
+
+/// Also what becomes of connections while there are no file descriptors: one line when that begins, one when it is over.
+#[test]
+fn what_cannot_be_listened_on_or_accepted_is_told_once() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&"s -> d".parse().unwrap(), Options::routers());
+    let exporter = Running::exporter(&lab, CONFIG);
+    ready(&lab, &exporter);
+    let file = format!("--config.file={}", exporter.file("config.yaml").display());
+    let other = |address: &str| {
+        let address = format!("--web.listen-address={address}");
+        let output = lab.command("s", PROGRAM).args([&file, &address]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (address, expected) in [
+        (
+            "127.0.0.1:10659",
+            "Address already in use (os error 98); stop what listens there, or name another address with ",
+        ),
+        (
+            "192.0.2.77:10659",
+            "Cannot assign requested address (os error 99); name an address of this machine with ",
+        ),
+    ] {
+        let line =
+            format!("traceflow_exporter: cannot listen on {address}: {expected}--web.listen-address\n");
+        assert_eq!(other(address), (Some(1), line));
+    }
+
+    let limit = |descriptors: &str| {
+        let arguments = [format!("--pid={}", exporter.id()), format!("--nofile={descriptors}:")];
+        assert!(Command::new("prlimit").args(arguments).status().unwrap().success());
+    };
+    // The limit is one on their numbers.
+    let is_free =
+        |number: &u32| fs::symlink_metadata(format!("/proc/{}/fd/{number}", exporter.id())).is_err();
+    limit(&(0..).find(is_free).unwrap().to_string());
+    let asked = ["--silent", "--max-time", "2", "http://127.0.0.1:10659/-/healthy"];
+    assert!(
+        !lab.command("s", "curl").args(asked).status().unwrap().success(),
+        "there is no descriptor for it"
+    );
+    limit("1024");
+    wait_for("the server", &exporter, || get(&lab, "http://127.0.0.1:10659/-/healthy"));
+    let log = exporter.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("cannot accept connections")).collect();
+    let [begun, over] = told[..] else { panic!("{log}") };
+    assert!(begun.contains("level=warn") && begun.contains("Too many open files"), "{begun}");
+    assert!(over.contains("no longer: ") && over.contains(" attempts="), "{over}");
+    assert_eq!(exporter.terminate(), Some(0));
 }
