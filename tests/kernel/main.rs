@@ -13,6 +13,7 @@
 
 mod alert;
 mod asn;
+mod cardinality;
 #[path = "../support/copies.rs"]
 mod copies;
 mod exporter;
