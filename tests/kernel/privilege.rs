@@ -139,6 +139,18 @@ fn one_capability_is_enough_and_is_given_up() {
     let words =
         "invalid value 'no-such-user' for '--user <NAME>': there is no user `no-such-user`; allowed is ";
     assert!(code == Some(2) && said.starts_with(&format!("traceflow_exporter: {words}")), "{said}");
+    // What is not theirs to read, the configuration itself or what it names.
+    let secret = directory.path().join("secret.yaml");
+    fs::write(&secret, "- targets: [127.0.0.1]\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let naming = directory.path().join("naming.yaml");
+    fs::write(&naming, "target_files: [secret.yaml]\n").unwrap();
+    let refused =
+        format!("traceflow_exporter: {}: cannot read: Permission denied (os error 13)\n", secret.display());
+    for config in [&secret, &naming] {
+        let (code, said, _) = without(&[&format!("--config.file={}", config.display()), "--config.check"]);
+        assert_eq!((code, &said), (Some(2), &refused));
+    }
 
     let exporter = run(&["--inh-caps=+net_raw", "--ambient-caps=+net_raw"]);
     assert_traces(&lab, &exporter);

@@ -437,12 +437,20 @@ fn bad_input_is_refused_in_one_line() {
         (bomb.as_str(), "aliases repeat too much"),
         ("- targets: [h", "not YAML"),
         ("{}", "found a mapping"),
+        (
+            "- { targets: [h], labels: { job: x } }",
+            "t.yaml:1:29: [0].labels.job: the label name is reserved; allowed ",
+        ),
         ("- targets: ['::ffff:192.0.2.1']", "(write 192.0.2.1); allowed is "),
     ] {
         fs::write(directory.path().join("t.yaml"), text).unwrap();
         let (code, said) = check(&path);
         assert!(code == Some(2) && said.contains(expected) && said.lines().count() == 1, "{said}");
     }
+    fs::remove_file(directory.path().join("t.yaml")).unwrap();
+    fs::create_dir(directory.path().join("t.yaml")).unwrap();
+    let (code, said) = check(&path);
+    assert!(code == Some(2) && said.ends_with("/t.yaml: cannot read: this is no file\n"), "{said}");
 }
 
 /// The program itself, with as many targets as anyone has: it loads, serves and reloads.
