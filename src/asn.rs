@@ -39,7 +39,7 @@ impl Systems for BTreeMap<IpAddr, u32> {
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// The file cannot be read.
-    #[error("cannot read {}: {reason}", path.display())]
+    #[error("{}: cannot read: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum DatabaseError {
         reason: io::Error,
     },
     /// The file is no mmdb file, or a damaged one.
-    #[error("{} is no mmdb file that can be used: {reason}", path.display())]
+    #[error("{}: no mmdb file that can be used: {reason}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -55,11 +55,7 @@ pub enum DatabaseError {
         reason: MaxMindDbError,
     },
     /// The file is an mmdb file about something else.
-    #[error(
-        "{}, of type `{}`, has no AS numbers; allowed is a database such as GeoLite2-ASN",
-        path.display(),
-        kind.escape_debug()
-    )]
+    #[error("{}: a database of type `{}`, which has no AS numbers", path.display(), kind.escape_debug())]
     NoSystems {
         /// The file.
         path: PathBuf,

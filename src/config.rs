@@ -28,6 +28,7 @@ use std::{
 };
 
 use self::raw::RawConfig;
+pub(crate) use self::source::refuse_database;
 pub use self::{
     allow::{Allow, NamePattern, Network},
     consistency::ModuleFault,
@@ -98,7 +99,7 @@ pub struct Global {
     /// An mmdb file that tells the AS of an address. A relative path counts from the directory of the configuration
     /// file.
     pub asn_database: Option<PathBuf>,
-    /// Most series of one target: 1 to 1,000,000.
+    /// Most series of one target, of which those of the target as a whole are always there: 1 to 1,000,000.
     pub series_per_target: u32,
     /// Whether nodes and links are exported.
     pub topology_metrics: bool,

@@ -75,6 +75,8 @@ pub struct Monitor {
     age: u32,
     /// Rounds in a row that did not come to their end.
     cut_short: u32,
+    /// Before which round it was told that rounds are cut short; `None` where that is not so, or no longer.
+    short_since: Option<u64>,
     /// When all pinned flows were asked last; `None` where that is due.
     full: Option<Time>,
     /// What was told of flows that are out of reach.
@@ -104,6 +106,7 @@ impl Monitor {
             samples: BTreeMap::new(),
             age: 0,
             cut_short: 0,
+            short_since: None,
             full: None,
             told: DeadEnds::default(),
             rerouted: None,
@@ -315,6 +318,11 @@ impl Monitor {
             trace.stop_reason,
             StopReason::SendFailed | StopReason::TimeLimit | StopReason::ProbeLimit
         );
+        let (target, stop_reason) = (self.target.name.as_str(), trace.stop_reason.name());
+        if is_over && let Some(since) = self.short_since.take() {
+            let rounds = self.counters.rounds.saturating_sub(since + 1);
+            tracing::info!(target, rounds, "no longer: rounds are cut short");
+        }
         if is_over || trace.settled && !evidence.flows().any(|(flow, _)| evidence.has_moved(flow)) {
             return false;
         }
@@ -322,19 +330,17 @@ impl Monitor {
         if self.cut_short < CUT_SHORT_MAX {
             return true;
         }
-        let (target, stop_reason) = (self.target.name.as_str(), trace.stop_reason.name());
-        if trace.settled {
+        // Where a bound is too small for the target this comes again every few rounds: it is told once.
+        if self.short_since.is_none() {
             tracing::warn!(
                 target,
                 stop_reason,
-                "rounds are cut short: the change is told by what they found"
+                rounds = self.cut_short,
+                "rounds are cut short: what is known of the route is what they found"
             );
-        } else {
-            tracing::warn!(
-                target,
-                stop_reason,
-                "rounds are cut short: what was known of the route is given up"
-            );
+            self.short_since = Some(self.counters.rounds.saturating_sub(self.cut_short.into()));
+        }
+        if !trace.settled {
             self.start_over();
         }
         !trace.settled

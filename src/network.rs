@@ -43,7 +43,7 @@ pub use self::{
     filter::Wanted,
     medium::{Medium, Origins},
     running::Running,
-    socket::{SocketError, Sockets, interface_index},
+    socket::{NoWay, SocketError, Sockets, interface_index},
 };
 use crate::{
     counters::Counters,
@@ -295,7 +295,13 @@ impl<M: Medium> Driver<M> {
                     self.busy_until = now + BUSY_PAUSE;
                     SendFailure::Busy
                 }
-                _ => SendFailure::Refused(format!("cannot send to {}: {error}", transmit.destination)),
+                _ => {
+                    let advice = match error.kind() {
+                        io::ErrorKind::PermissionDenied => "; look at the packet filter of this machine",
+                        _ => "",
+                    };
+                    SendFailure::Refused(format!("cannot send to {}: {error}{advice}", transmit.destination))
+                }
             };
             self.exchange.handle_send_failure(transmit, failure);
         }

@@ -22,7 +22,7 @@ const LANDLOCK: ABI = ABI::V5;
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
     /// There is no such user.
-    #[error("--user: there is no user `{0}`; allowed is the name or the number of a user of this machine")]
+    #[error("there is no user `{0}`; allowed is the name or the number of a user of this machine")]
     UnknownUser(String),
     /// Only root becomes somebody else.
     #[error(
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(nobody.gid, Gid::from_raw(4_000_000_000), "no such entry: the group has the same number");
         for text in ["", "no-such-user", "-1", "root\n"] {
             let error = text.parse::<User>().unwrap_err().to_string();
-            assert!(error.starts_with("--user: there is no user"), "{error}");
+            assert!(error.starts_with("there is no user `"), "{error}");
         }
     }
 }

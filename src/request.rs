@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use crate::{
     config::{Config, Module},
     flow::FlowSequence,
-    network::{Origins, Request, Wanted, interface_index},
+    network::{NoWay, Origins, Request, Wanted, interface_index},
     probe::Template,
     tracer::Settings,
 };
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// The interface of the module does not exist.
-    #[error("no interface {name}: {reason}")]
+    #[error("no interface {name}: {reason}; allowed is one that `ip link` shows")]
     Interface {
         /// Its name.
         name: String,
@@ -30,8 +30,8 @@ pub enum RequestError {
         destination: IpAddr,
         /// The source and interface of the module, if it names any.
         from: String,
-        /// What the system said.
-        reason: std::io::Error,
+        /// Why.
+        reason: NoWay,
     },
 }
 

@@ -15,11 +15,14 @@ use crate::{
 /// Lookups at the same time.
 const LOOKUPS: usize = 64;
 
+/// What to do about a name that has no answer.
+const LOOK: &str = "check how it is written, and the name servers in /etc/resolv.conf";
+
 /// Why a host has no address to trace.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// The resolver has no answer.
-    #[error("cannot resolve {host}: {reason}")]
+    #[error("cannot resolve {host}: {reason}; {LOOK}")]
     Failed {
         /// The host.
         host: String,
@@ -27,13 +30,13 @@ pub enum ResolveError {
         reason: std::io::Error,
     },
     /// The resolver did not answer in time.
-    #[error("cannot resolve {host}: no answer within {} s", PATIENCE.as_secs())]
+    #[error("cannot resolve {host}: no answer within {} s; {LOOK}", PATIENCE.as_secs())]
     Slow {
         /// The host.
         host: String,
     },
     /// There are addresses, but none of the family asked for.
-    #[error("{host} has no {family} address")]
+    #[error("{host} has no {family} address; name another family, or a host that has one")]
     NoAddress {
         /// The host.
         host: String,
@@ -41,7 +44,7 @@ pub enum ResolveError {
         family: &'static str,
     },
     /// The address cannot be traced.
-    #[error("{host} is {address}, {kind}; only addresses of one host can be traced")]
+    #[error("{}{kind}; only addresses of one host can be traced", what_is(host, *.address))]
     NotOneHost {
         /// The host.
         host: String,
@@ -168,6 +171,11 @@ fn not_one_host(address: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// The beginning of what a host is: an address is not told twice.
+fn what_is(host: &str, address: IpAddr) -> String {
+    if host == address.to_string() { format!("{host} is ") } else { format!("{host} is {address}, ") }
+}
+
 const fn family_word(family: FamilyChoice) -> &'static str {
     match family {
         FamilyChoice::Any => "IP",
@@ -271,6 +279,15 @@ mod tests {
         ];
         for (address, refused) in cases {
             assert_eq!(not_one_host(address.parse().unwrap()).is_some(), refused, "{address}");
+        }
+        for (host, told) in
+            [("224.0.0.1", "224.0.0.1 is a "), ("all.example.net", "all.example.net is 224.0.0.1, a ")]
+        {
+            let answers = Ok(addresses(&["224.0.0.1"]));
+            let error =
+                pick(&host.parse().unwrap(), FamilyChoice::Any, None, answers).unwrap_err().to_string();
+            let rest = "multicast address; only addresses of one host can be traced";
+            assert_eq!(error, format!("{told}{rest}"));
         }
     }
 }

@@ -325,10 +325,10 @@ impl Trouble {
     fn report(&mut self, target: &Target, now: Time, error: Option<&String>) -> bool {
         let (what, name) = (self.what, &target.name);
         let Some(error) = error else {
-            self.rounds = 0;
+            let rounds = std::mem::take(&mut self.rounds);
             let ended = self.last.take();
             if let Some(error) = &ended {
-                tracing::info!(target = %name, %error, "no longer: {what}");
+                tracing::info!(target = %name, %error, rounds, "no longer: {what}");
             }
             return ended.is_some();
         };

@@ -2,26 +2,13 @@
 //!
 //! Knows what is asked, and what of it goes on when the configuration changes. Knows nothing of routes.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use crate::{
-    asn::{DatabaseError, DatabaseFile, Systems},
-    config::Global,
+    asn::{DatabaseFile, Systems},
+    config::{ConfigError, Global, refuse_database},
     names::Names,
 };
-
-/// The database that a configuration names cannot be used. One line.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: global.asn_database: {reason}", file.display())]
-pub struct NoDatabase {
-    /// The configuration.
-    file: PathBuf,
-    /// What is wrong with the database.
-    reason: DatabaseError,
-}
 
 /// Who is asked. Cheap to clone: all clones ask the same.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,12 +25,12 @@ impl Whois {
     ///
     /// # Errors
     /// Where another database than before cannot be used.
-    pub fn open(file: &Path, global: &Global, before: &Self) -> Result<Self, NoDatabase> {
+    pub fn open(file: &Path, global: &Global, before: &Self) -> Result<Self, ConfigError> {
         let database = global.asn_database.as_ref().map(|database| {
             let path = file.parent().unwrap_or(Path::new("")).join(database);
             match before.systems.clone().filter(|before| before.path() == path) {
                 Some(before) => Ok(before),
-                None => DatabaseFile::open(path).map_err(|reason| NoDatabase { file: file.into(), reason }),
+                None => DatabaseFile::open(path).map_err(|error| refuse_database(file, error.to_string())),
             }
         });
         Ok(Self {

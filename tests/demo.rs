@@ -39,19 +39,22 @@ struct Demo {
 impl Demo {
     /// Starts it as a user without privilege: nobody where the test is root, ourselves otherwise.
     fn start(address: &str) -> Self {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.arg("--no-new-privs");
+        if is_root() {
+            setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        }
+        Self::run(setpriv, address)
+    }
+
+    /// Starts it by another command.
+    fn run(mut by: Command, address: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         // Where anyone may read it.
         let program = directory.path().join("traceflow_exporter");
         copy_program(env!("CARGO_BIN_EXE_traceflow_exporter"), &program);
-        let mut setpriv = Command::new("setpriv");
-        setpriv.arg("--no-new-privs");
-        if fs::read("/proc/self/status")
-            .is_ok_and(|status| String::from_utf8_lossy(&status).contains("\nUid:\t0\t0"))
-        {
-            setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-        }
-        let process = setpriv
+        let process = by
             .arg(program)
             .args(["demo", "--web.listen-address", address])
             .stdout(Stdio::null())
@@ -120,6 +123,10 @@ impl Drop for Demo {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn is_root() -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| status.contains("\nUid:\t0\t0"))
 }
 
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -198,6 +205,24 @@ fn the_demo_runs_without_privilege_and_shows_its_networks() {
     assert_eq!(demo.raw_sockets(), Vec::<String>::new());
     assert_eq!(demo.terminate(), Some(0));
     assert!(!demo.log().contains("level=warn") && !demo.log().contains("level=error"), "{}", demo.log());
+}
+
+#[test]
+fn the_demo_keeps_no_privilege_that_it_is_given() {
+    if !is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let mut demo = Demo::run(Command::new("env"), "127.0.0.1:0");
+    let address = demo.address();
+    until("it serves", || get(&address, "/-/healthy"));
+    for thread in fs::read_dir(format!("/proc/{}/task", demo.process.id())).unwrap() {
+        let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        for line in ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
+            assert!(status.lines().any(|own| own == line), "{line} in\n{status}");
+        }
+    }
+    assert_eq!(demo.terminate(), Some(0));
 }
 
 #[test]

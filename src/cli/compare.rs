@@ -48,7 +48,8 @@ pub(super) fn run(arguments: &CompareArgs) -> Result<(), ExitError> {
 
 fn read(path: &Path) -> Result<Saved, ExitError> {
     let complain = |error: &dyn std::fmt::Display| ExitError::Failed(format!("{}: {error}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| complain(&error))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| complain(&format!("{error}; name a file that `trace --format json` wrote")))?;
     Saved::parse(&text).map_err(|error| complain(&error))
 }
 

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     config::Config,
     network::{Network, random_secret},
+    privilege,
     simulation::{self, Live, Topology},
     target_files::TargetFiles,
     web,
@@ -59,13 +60,15 @@ pub(super) fn run(arguments: &DemoArgs) -> Result<(), ExitError> {
     let networks = networks()?;
     let config = config(&networks)?;
     let secret = random_secret().map_err(ExitError::failed)?;
+    let listeners = web::bind(&arguments.listen_address).map_err(ExitError::failed)?;
+    privilege::drop_all(None, None).map_err(ExitError::failed)?;
     let parts = Parts {
         files: TargetFiles::none(Path::new("")),
         config_file: None,
         secret,
         storage: None,
         whois: Whois::default(),
-        listeners: web::bind(&arguments.listen_address).map_err(ExitError::failed)?,
+        listeners,
         telemetry_path: "/metrics".to_owned(),
         external_url: web::ExternalUrl::default(),
         security: web::Security::default(),

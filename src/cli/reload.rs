@@ -25,13 +25,13 @@ use crate::{
     storage::StorageError,
     target_files::{PAUSE, TargetFiles},
     web,
-    whois::{NoDatabase, Whois},
+    whois::Whois,
 };
 
 /// Why another configuration is not in force. Each is one line.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReloadError {
-    /// The file is wrong.
+    /// The file is wrong, or what it names cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A file of targets contradicts it.
@@ -40,9 +40,6 @@ pub(super) enum ReloadError {
     /// What was kept of a target that comes cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The database that it names cannot be used.
-    #[error(transparent)]
-    Whois(#[from] NoDatabase),
     /// The sockets cannot be set up for it.
     #[error(transparent)]
     Network(#[from] ConfigureError),

@@ -48,8 +48,7 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), ExitError> {
     check(arguments)?;
     let config_file = &arguments.config_file;
     let config = Config::load(config_file)?;
-    let whois = Whois::open(config_file, &config.global, &Whois::default())
-        .map_err(|error| ExitError::Usage(error.to_string()))?;
+    let whois = Whois::open(config_file, &config.global, &Whois::default())?;
     let security = web::Security::load(arguments.web_config_file.as_deref())?;
     let files = TargetFiles::read(config_file, &config);
     if arguments.config_check {

@@ -1,6 +1,12 @@
 //! `trace HOST`: one trace now, printed.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 
@@ -113,6 +119,8 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
     let secret = random_secret().map_err(ExitError::failed)?;
     privilege::raise();
     let sockets = Sockets::open(&wanted([&module], echo_id(secret))).map_err(ExitError::failed)?;
+    let output = arguments.output.as_deref().map(Output::open).transpose()?;
+    privilege::drop_all(None, None).map_err(ExitError::failed)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ExitError::failed)?;
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
@@ -145,18 +153,48 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
         Format::Html => render::html(&report),
         Format::Vis => render::vis(&report),
     };
-    match &arguments.output {
-        Some(path) => std::fs::write(path, text)
-            .map_err(|error| ExitError::Failed(format!("cannot write {}: {error}", path.display()))),
+    match output {
+        Some(output) => output.write(&text),
         None => print(&text),
     }?;
     verdict(&trace)?;
     if interrupted { Err(ExitError::Outcome(INTERRUPTED)) } else { Ok(()) }
 }
 
+/// The file for the result, opened while there is the right to. What it held stays until there is a result.
+struct Output {
+    path: PathBuf,
+    file: File,
+}
+
+impl Output {
+    fn open(path: &Path) -> Result<Self, ExitError> {
+        match File::options().write(true).create(true).truncate(false).open(path) {
+            Ok(file) => Ok(Self { path: path.to_owned(), file }),
+            Err(error) => Err(cannot_write(path, &error)),
+        }
+    }
+
+    fn write(mut self, text: &str) -> Result<(), ExitError> {
+        // Pipes and devices have no length.
+        let emptied = match self.file.metadata() {
+            Ok(metadata) if metadata.is_file() => self.file.set_len(0),
+            _ => Ok(()),
+        };
+        emptied
+            .and_then(|()| self.file.write_all(text.as_bytes()))
+            .map_err(|error| cannot_write(&self.path, &error))
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> ExitError {
+    let path = path.display();
+    ExitError::Failed(format!("cannot write {path}: {error}; name a file with --output that can be written"))
+}
+
 /// Tables are coloured and fitted in on a terminal only, unless NO_COLOR or CLICOLOR_FORCE say otherwise.
 fn table_options(arguments: &TraceArgs) -> TableOptions {
-    let stdout = std::io::stdout();
+    let stdout = io::stdout();
     let to_file = arguments.output.is_some();
     let width =
         terminal_size::terminal_size_of(&stdout).filter(|_| !to_file).map(|(width, _)| width.0.into());

@@ -300,7 +300,6 @@ mod tests {
             (&networks, "192.0.3.1", false, &[("192.0.3.1", false)]),
             (&networks, "127.0.0.1", true, &[("127.0.0.1", true)]),
             (&networks, "127.0.0.2", false, &[("127.0.0.2", false)]),
-            (&networks, "::ffff:192.0.2.1", false, &[]),
             (&networks, "www.example.net", false, &[]),
             (&both, "localhost", true, &[("127.0.0.1", false), ("::1", true)]),
             (&both, "db.internal", true, &[("10.1.2.3", true), ("10.2.0.1", false), ("fd00:1::9", true)]),
@@ -399,6 +398,10 @@ mod tests {
             ("**.net", "`**.net` is no host"),
             ("*.", "`*.` is no pattern of names"),
             ("", "`` is no host"),
+            (
+                "::ffff:192.0.2.1",
+                "`::ffff:192.0.2.1` is an IPv4 address in the form of an IPv6 one (write 192.0.2.1)",
+            ),
         ] {
             assert_eq!(Allow::from_text(text), Err(wrong.to_owned()), "{text}");
         }

@@ -169,9 +169,23 @@ impl FromText for Host {
 
     fn from_text(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse() {
+            not_mapped(text, address)?;
             return Ok(Self::Address(address));
         }
         HostName::from_text(text).map(Self::Name)
+    }
+}
+
+/// Refuses an IPv4 address as sockets write it for IPv6 (RFC 4291 section 2.5.5.2): no packet carries one.
+fn not_mapped(text: &str, address: IpAddr) -> Result<(), String> {
+    match address {
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => {
+                Err(format!("{} is an IPv4 address in the form of an IPv6 one (write {v4})", quote(text)))
+            }
+            None => Ok(()),
+        },
+        IpAddr::V4(_) => Ok(()),
     }
 }
 
@@ -308,6 +322,7 @@ impl FromText for SourceAddress {
         if address.is_unspecified() || address.is_multicast() {
             return Err(format!("no packet comes from {address}"));
         }
+        not_mapped(text, address)?;
         Ok(Self(address))
     }
 }

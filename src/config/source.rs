@@ -60,6 +60,14 @@ pub(super) fn parse<T: DeserializeOwned>(file_name: &str, text: &str, whole: &st
         .ok_or_else(|| ConfigError::invalid(file_name, Place::START, Fault::root("the file is empty", whole)))
 }
 
+/// The error that what `global.asn_database` names cannot be used. The file is read again to say where that stands.
+pub(crate) fn refuse_database(path: &Path, wrong: impl Into<String>) -> ConfigError {
+    let text = read(path).unwrap_or_default();
+    let keys = [yaml::key("global"), yaml::key("asn_database")];
+    let allowed = "an mmdb file with AS numbers, such as GeoLite2-ASN";
+    failed(&path.to_string_lossy(), without_mark(&text), Failure::new(keys, wrong, allowed))
+}
+
 /// The error for a value that was found wrong behind the parser, at its place in the text.
 pub(super) fn failed(file_name: &str, text: &str, failure: Failure) -> ConfigError {
     let Failure { path, wrong, allowed } = failure;

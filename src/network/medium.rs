@@ -14,7 +14,7 @@ use super::{
     clock::Clock,
     exchange::{Exchange, Transmit},
     filter::Wanted,
-    socket::{self, SocketError},
+    socket::{self, NoWay, SocketError},
 };
 use crate::time::Time;
 
@@ -59,18 +59,16 @@ impl Origins {
     /// The address that packets to `destination` come from, with the source and the interface that are wanted, if any.
     ///
     /// # Errors
-    /// When there is no way: no route, no such address or interface, not permitted.
+    /// When there is no way.
     pub fn towards(
         &self,
         destination: IpAddr,
         source: Option<IpAddr>,
         interface: Option<&str>,
-    ) -> io::Result<IpAddr> {
+    ) -> Result<IpAddr, NoWay> {
         match self {
             Self::System => socket::source_towards(destination, source, interface),
-            Self::Known(origins) => {
-                origins.get(&destination).copied().ok_or_else(|| io::ErrorKind::NetworkUnreachable.into())
-            }
+            Self::Known(origins) => origins.get(&destination).copied().ok_or(NoWay::Nobody),
         }
     }
 }

@@ -341,15 +341,32 @@ fn program() -> String {
         .map_or_else(|_| "traceflow_exporter".to_owned(), |path| path.display().to_string())
 }
 
+/// Why nothing can be sent to an address.
+#[derive(Debug, thiserror::Error)]
+pub enum NoWay {
+    /// The source that is wanted is not ours.
+    #[error("{0} is no address of this machine; allowed is one that `ip address` shows")]
+    Source(IpAddr),
+    /// The destination is all hosts of a network.
+    #[error("it is a broadcast address; only addresses of one host can be traced")]
+    Broadcast,
+    /// The simulated networks have no such host.
+    #[error("there is no such host")]
+    Nobody,
+    /// Anything else that the kernel says: no route, no such interface, not permitted.
+    #[error("{0}; `ip route get` shows where packets to an address go")]
+    System(#[from] io::Error),
+}
+
 /// The address that the kernel would send from: what the routes say, on the interface if one is given.
 ///
 /// # Errors
-/// What the kernel says when there is no way: no route, no such address or interface, not permitted.
+/// When there is no way.
 pub(super) fn source_towards(
     destination: IpAddr,
     source: Option<IpAddr>,
     interface: Option<&str>,
-) -> io::Result<IpAddr> {
+) -> Result<IpAddr, NoWay> {
     let domain = match destination {
         IpAddr::V4(_) => Domain::IPV4,
         IpAddr::V6(_) => Domain::IPV6,
@@ -362,11 +379,20 @@ pub(super) fn source_towards(
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    socket.bind(&SocketAddr::new(source.unwrap_or(any), 0).into())?;
+    socket.bind(&SocketAddr::new(source.unwrap_or(any), 0).into()).map_err(|error| match source {
+        Some(source) if error.kind() == io::ErrorKind::AddrNotAvailable => NoWay::Source(source),
+        _ => error.into(),
+    })?;
     // Connecting a datagram socket sends nothing: it only looks up the route.
-    socket.connect(&SocketAddr::new(destination, 9).into())?;
-    let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-    Ok(local.ip())
+    let destination = SocketAddr::new(destination, 9).into();
+    socket.connect(&destination).map_err(|error| {
+        // Routes can forbid as well: what is permitted to who says that it wants to broadcast is a broadcast address.
+        let is_broadcast = error.kind() == io::ErrorKind::PermissionDenied
+            && socket.set_broadcast(true).and_then(|()| socket.connect(&destination)).is_ok();
+        if is_broadcast { NoWay::Broadcast } else { error.into() }
+    })?;
+    let local = socket.local_addr()?.as_socket();
+    Ok(local.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?.ip())
 }
 
 /// The index of an interface.

@@ -20,13 +20,27 @@ pub enum BindError {
         address: String,
     },
     /// The system refuses.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", advice(.source))]
     Refused {
         /// As it was given.
         address: String,
         /// Why.
         source: io::Error,
     },
+}
+
+/// What to do about it, where that can be told.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; stop what listens there, or name another address with --web.listen-address"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; name a port from 1024 on with --web.listen-address, or start it with the capability CAP_NET_BIND_SERVICE"
+        }
+        io::ErrorKind::AddrNotAvailable => "; name an address of this machine with --web.listen-address",
+        _ => "",
+    }
 }
 
 /// Whether a text is an address to listen on, as far as can be told without the system.
@@ -133,6 +147,7 @@ mod tests {
         let first = bind(&["127.0.0.1:0"]).expect("a free port");
         let taken = first[0].local_addr().expect("an address").to_string();
         let error = bind(&["127.0.0.1:0", taken.as_str()]).expect_err("it is taken").to_string();
-        assert!(error.starts_with(&format!("cannot listen on {taken}: Address already in use")), "{error}");
+        let start = format!("cannot listen on {taken}: Address already in use");
+        assert!(error.starts_with(&start) && error.contains("; stop what listens there, or "), "{error}");
     }
 }

@@ -10,9 +10,13 @@ use tokio::{
 };
 
 use super::{State, connection};
+use crate::{network::clock::Clock, time::Time};
 
 /// Pause after a connection could not be accepted: the reason, such as too many open files, does not go away at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often it is told that connections cannot be accepted, where that comes and goes.
+const TELL_PAUSE: Duration = Duration::from_secs(60);
 
 /// Serves HTTP on all `listeners` until `shutdown` is ready. Then no more connections are accepted, requests in progress may
 /// end within [`super::Bounds::grace`], and what is left is cut off.
@@ -25,6 +29,8 @@ pub async fn serve(listeners: Vec<TcpListener>, state: Arc<State>, shutdown: imp
     let mut turn = 0;
     // Accepted, so that it is known that somebody waits.
     let mut waiting = None;
+    let mut refusals = Refusals::default();
+    let clock = Clock::start();
 
     let mut shutdown = pin!(shutdown);
     loop {
@@ -41,6 +47,7 @@ pub async fn serve(listeners: Vec<TcpListener>, state: Arc<State>, shutdown: imp
             placed = placed => match placed {
                 Ok(Ok(permit)) => {
                     let Some((stream, _)) = waiting.take() else { continue };
+                    refusals.end();
                     let state = Arc::clone(&state);
                     connections.spawn(connection::serve(stream, state, stopped.clone(), crowded.clone(), permit));
                 }
@@ -48,7 +55,7 @@ pub async fn serve(listeners: Vec<TcpListener>, state: Arc<State>, shutdown: imp
                 Ok(Err(_)) => break,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    refusals.note(clock.now(), &error);
                     time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -60,6 +67,33 @@ pub async fn serve(listeners: Vec<TcpListener>, state: Arc<State>, shutdown: imp
     let ended = async { while connections.join_next().await.is_some() {} };
     if time::timeout(bounds.grace, ended).await.is_err() {
         tracing::warn!(connections = connections.len(), "cutting off requests that did not end");
+    }
+}
+
+/// What could not be accepted: told once when it begins, and once when it is over.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u64,
+    told: Option<Time>,
+    is_told: bool,
+}
+
+impl Refusals {
+    fn note(&mut self, now: Time, error: &io::Error) {
+        self.count += 1;
+        if self.is_told || self.told.is_some_and(|told| now.since(told) < TELL_PAUSE) {
+            return;
+        }
+        tracing::warn!(%error, "cannot accept connections");
+        (self.told, self.is_told) = (Some(now), true);
+    }
+
+    /// A connection was accepted.
+    fn end(&mut self) {
+        if std::mem::take(&mut self.is_told) {
+            let attempts = std::mem::take(&mut self.count);
+            tracing::info!(attempts, "no longer: cannot accept connections");
+        }
     }
 }
 

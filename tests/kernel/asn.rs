@@ -187,7 +187,7 @@ fn another_database_is_asked_from_the_reload_on() {
         // With a target more, which does not come either.
         let text = asking(&file(name)).replace("targets: [", "targets: [{ name: more, host: 127.0.0.1 }, ");
         let (status, told) = reload(&text);
-        let place = "config.yaml: global.asn_database: ";
+        let place = "config.yaml:1:39: global.asn_database: ";
         assert_eq!(
             (status.as_str(), told.starts_with(place), told.lines().count()),
             ("500", true, 1),

@@ -16,6 +16,7 @@ use traceflow_exporter::flow::Family;
 
 use crate::{
     lab::{self, Lab, Options, topology},
+    names::{NameServer, SERVER},
     protocols::Listener,
     traces::{PROGRAM, cases},
 };
@@ -404,10 +405,21 @@ fn what_cannot_be_traced_has_its_series_and_up_0() {
     }
     let lab = Lab::build(&topology("line"), Options::routers());
     let config = "global: { interval: 2s }\n\
+                  modules: { foreign: { source: 192.0.2.77 } }\n\
                   targets:\n\
                   - { name: name, host: no-such-host.invalid }\n\
                   - { name: way, host: 203.0.113.1 }\n\
-                  - { name: group, host: 224.0.0.1 }\n";
+                  - { name: source, host: 127.0.0.1, module: foreign }\n\
+                  - { name: directed, host: 10.9.9.255 }\n\
+                  - { name: group, host: 224.0.0.1 }\n\
+                  - { name: named group, host: group.example.net }\n\
+                  - { name: named group v6, host: group6.example.net }\n\
+                  - { name: named broadcast, host: all.example.net }\n\
+                  - { name: named nobody, host: nobody.example.net }\n";
+    let names =
+        [("224.0.0.9", "group"), ("ff02::1", "group6"), ("255.255.255.255", "all"), ("0.0.0.0", "nobody")];
+    let names = names.map(|(address, name)| (address.parse().unwrap(), format!("{name}.example.net")));
+    let _server = NameServer::start(&lab, Some(&names.into()));
     // Packets to a neighbour's own address are refused by a rule: sending fails with EPERM.
     let forbidden = lab.destination(Family::V4);
     let config = format!("{config}- {{ name: forbidden, host: {forbidden} }}\n");
@@ -417,18 +429,35 @@ fn what_cannot_be_traced_has_its_series_and_up_0() {
     let mut nft = lab.command("s", "nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     nft.stdin.take().unwrap().write_all(rule.as_bytes()).unwrap();
     assert!(nft.wait().unwrap().success());
-    assert!(
-        lab.command("s", "ip")
-            .args(["route", "add", "unreachable", "203.0.113.0/24"])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let ip = |arguments: &str| {
+        let ip = lab.command("s", "ip").args(arguments.split(' ')).status();
+        assert!(ip.unwrap().success(), "{arguments}");
+    };
+    ip("route add unreachable 203.0.113.0/24");
+    ip(&format!("address add 10.9.9.1/24 broadcast 10.9.9.255 dev {}", lab.interface("s", "r1")));
 
-    let exporter = Running::exporter(&lab, &config);
+    let exporter = Running::exporter_with_resolver(&lab, &config, SERVER);
     ready(&lab, &exporter);
     let exposition = scrape(&lab).unwrap();
-    for target in ["name", "way", "group", "forbidden"] {
+    let reasons = [
+        ("name", "cannot resolve no-such-host.invalid: "),
+        ("way", "no way to 203.0.113.1: "),
+        (
+            "source",
+            "no way to 127.0.0.1 from 192.0.2.77: 192.0.2.77 is no address of this machine; allowed is ",
+        ),
+        (
+            "directed",
+            "no way to 10.9.9.255: it is a broadcast address; only addresses of one host can be traced",
+        ),
+        ("group", "224.0.0.1 is a multicast address; only "),
+        ("named group", "group.example.net is 224.0.0.9, a multicast address; only "),
+        ("named group v6", "group6.example.net is ff02::1, a multicast address; only "),
+        ("named broadcast", "all.example.net is 255.255.255.255, the broadcast address; only "),
+        ("named nobody", "nobody.example.net is 0.0.0.0, the unspecified address; only "),
+        ("forbidden", "cannot send to "),
+    ];
+    for (target, _) in reasons {
         let read = |name: &str| value(&exposition, &format!("{name}{{target=\"{target}\"}}"));
         assert_eq!(read("traceflow_target_up"), Some(0.0), "{target}");
         assert_eq!(read("traceflow_paths"), Some(0.0), "{target}");
@@ -436,13 +465,21 @@ fn what_cannot_be_traced_has_its_series_and_up_0() {
     }
     assert!(value(&exposition, "traceflow_send_errors_total") >= Some(1.0));
     let log = exporter.log();
-    for (target, reason) in [
-        ("name", "cannot resolve no-such-host.invalid"),
-        ("way", "no way to 203.0.113.1"),
-        ("group", "a multicast address"),
-        ("forbidden", "cannot send to"),
-    ] {
-        let told = log.lines().filter(|line| line.contains(reason) && line.contains(target)).count();
+    for (target, reason) in reasons {
+        let words = format!("error=\"{reason}");
+        let told = log.lines().filter(|line| line.contains(&words)).count();
         assert_eq!(told, 1, "{target} is told once:\n{log}");
     }
+    // Its end is told once, too, with a count.
+    assert!(lab.command("s", "nft").args(["delete", "table", "ip", "t"]).status().unwrap().success());
+    let over = wait_for("the end of a trouble", &exporter, || {
+        let log = exporter.log();
+        log.lines().find(|line| line.contains("no longer: target cannot be traced")).map(ToOwned::to_owned)
+    });
+    let failed =
+        value(&scrape(&lab).unwrap(), "traceflow_rounds_failed_total{target=\"forbidden\"}").unwrap();
+    assert!(
+        over.contains("target=forbidden") && over.contains(&format!(" rounds={failed}")),
+        "{failed}: {over}"
+    );
 }

@@ -13,6 +13,7 @@
 
 mod alert;
 mod asn;
+mod cardinality;
 #[path = "../support/copies.rs"]
 mod copies;
 mod exporter;
@@ -23,6 +24,7 @@ mod mmdb;
 mod monitor;
 mod names;
 mod network_tests;
+mod outage;
 mod privilege;
 mod probe;
 mod prober;

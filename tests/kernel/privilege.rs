@@ -4,7 +4,8 @@ use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     path::Path,
-    process::Output,
+    process::{Output, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -134,6 +135,22 @@ fn one_capability_is_enough_and_is_given_up() {
     assert_eq!((code, said.as_str()), (Some(0), ""), "checking needs no privilege");
     let (code, said, _) = without(&[&file, "--user=0", ARGUMENTS[1]]);
     assert_eq!(code, Some(1), "{said}");
+    let (code, said, _) = without(&["--user=no-such-user"]);
+    let words =
+        "invalid value 'no-such-user' for '--user <NAME>': there is no user `no-such-user`; allowed is ";
+    assert!(code == Some(2) && said.starts_with(&format!("traceflow_exporter: {words}")), "{said}");
+    // What is not theirs to read, the configuration itself or what it names.
+    let secret = directory.path().join("secret.yaml");
+    fs::write(&secret, "- targets: [127.0.0.1]\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let naming = directory.path().join("naming.yaml");
+    fs::write(&naming, "target_files: [secret.yaml]\n").unwrap();
+    let refused =
+        format!("traceflow_exporter: {}: cannot read: Permission denied (os error 13)\n", secret.display());
+    for config in [&secret, &naming] {
+        let (code, said, _) = without(&[&format!("--config.file={}", config.display()), "--config.check"]);
+        assert_eq!((code, &said), (Some(2), &refused));
+    }
 
     let exporter = run(&["--inh-caps=+net_raw", "--ambient-caps=+net_raw"]);
     assert_traces(&lab, &exporter);
@@ -150,6 +167,52 @@ fn one_capability_is_enough_and_is_given_up() {
     let output =
         lab.command("s", "setpriv").args(AS_NOBODY).args([program, "trace", &host]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// One trace keeps as little, and writes the file that it opened before; what that held is lost only to a result.
+#[test]
+fn one_trace_keeps_no_capability_either() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("blackhole"), Options::routers());
+    let host = lab.destination(traceflow_exporter::flow::Family::V4).to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("trace.json");
+    fs::write(&file, "before ".repeat(10_000)).unwrap();
+    let output = format!("--output={}", file.display());
+    let run = |host: &str| {
+        let mut command = lab.command("s", PROGRAM);
+        command.args(["trace", "--format=json", &output, host]).stderr(Stdio::null());
+        command
+    };
+    assert_eq!(run("0.0.0.0").status().unwrap().code(), Some(1));
+    assert!(fs::read_to_string(&file).unwrap().starts_with("before "));
+
+    let mut trace = run(&host).spawn().unwrap();
+    let mut powerless = false;
+    let code = loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", trace.id())).unwrap_or_default();
+        let says = |line: &str| status.lines().any(|own| own == line);
+        powerless |= says("CapPrm:\t0000000000000000")
+            && says("CapEff:\t0000000000000000")
+            && says("CapBnd:\t0000000000000000")
+            && says("NoNewPrivs:\t1");
+        if let Some(ended) = trace.try_wait().unwrap() {
+            break ended.code();
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!((code, powerless), (Some(0), true));
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+    let nowhere = format!("--output={}/no/file", directory.path().display());
+    let failed = lab.command("s", PROGRAM).args(["trace", &nowhere, &host]).output().unwrap();
+    let said = String::from_utf8(failed.stderr).unwrap();
+    assert!(
+        said.contains("/no/file: No such file or directory (os error 2); name a file with --output "),
+        "{said}"
+    );
 }
 
 /// The next message to the service manager.

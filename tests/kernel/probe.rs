@@ -120,7 +120,8 @@ fn what_is_listed_is_probed_and_nothing_else() {
     assert_eq!((status.as_str(), value(&body, "probe_success")), ("200", Some(0.0)), "{body}");
     assert!(!scrape(&lab).unwrap().contains("target=\""), "nothing is left of them");
 
-    // A reload counts at once.
+    // Loopback is a host like any other where a network lists it.
+    exporter.write("config.yaml", &config("enabled: true, allow: [127.0.0.0/8, \"*.example.net\"]"));
     let reload = || {
         let url = "http://127.0.0.1:10659/-/reload";
         assert!(
@@ -131,6 +132,13 @@ fn what_is_listed_is_probed_and_nothing_else() {
                 .success()
         );
     };
+    reload();
+    for query in ["?target=127.0.0.1", "?target=loop.example.net"] {
+        let (status, body) = probe(&lab, query, &[]);
+        assert_eq!((status.as_str(), value(&body, "probe_success")), ("200", Some(1.0)), "{query}: {body}");
+    }
+
+    // A reload counts at once.
     let query = format!("?target={v4}");
     for (text, status) in [
         (config(&format!("enabled: true, allow: [\"{v6}\"]")), "403"),

@@ -382,7 +382,7 @@ fn bad_input_is_refused_in_one_line() {
     }
     let target = |keys: &str| format!("targets: [{{ name: a, host: h, {keys} }}]");
     let module = |keys: &str| format!("modules: {{ m: {{ {keys} }} }}");
-    let cases: [(Vec<u8>, &str); 19] = [
+    let cases: [(Vec<u8>, &str); 20] = [
         ("globl: {}".into(), ":1:1: globl: unknown key; "),
         (target("modul: x").into(), ":1:31: targets[0].modul: unknown key; "),
         ("targets: {}".into(), ":1:10: targets: found a mapping; "),
@@ -394,6 +394,10 @@ fn bad_input_is_refused_in_one_line() {
             ":1:41: targets[1].name: `a` is the name of targets[0] ",
         ),
         (target("interval: 0s").into(), ":1:41: targets[0].interval: 0s is too short; "),
+        (
+            "targets: [{ name: a, host: '::ffff:192.0.2.1' }]".into(),
+            ":1:28: targets[0].host: `::ffff:192.0.2.1` is an IPv4 address in the form of an IPv6 one (write 192.0.2.1); ",
+        ),
         (module("first_ttl: 0").into(), ":1:28: modules.m.first_ttl: 0 is too small; "),
         (module("max_ttl: 256").into(), ":1:26: modules.m.max_ttl: 256 is too large; "),
         (module("confidence: 1.0").into(), ":1:29: modules.m.confidence: 1 is no confidence; "),
@@ -429,13 +433,24 @@ fn bad_input_is_refused_in_one_line() {
     assert!(code == Some(2) && said.ends_with(": cannot read: Is a directory (os error 21)\n"), "{said}");
     // The same in a file of targets.
     fs::write(&path, "target_files: [t.yaml]").unwrap();
-    for (text, expected) in
-        [(bomb.as_str(), "aliases repeat too much"), ("- targets: [h", "not YAML"), ("{}", "found a mapping")]
-    {
+    for (text, expected) in [
+        (bomb.as_str(), "aliases repeat too much"),
+        ("- targets: [h", "not YAML"),
+        ("{}", "found a mapping"),
+        (
+            "- { targets: [h], labels: { job: x } }",
+            "t.yaml:1:29: [0].labels.job: the label name is reserved; allowed ",
+        ),
+        ("- targets: ['::ffff:192.0.2.1']", "(write 192.0.2.1); allowed is "),
+    ] {
         fs::write(directory.path().join("t.yaml"), text).unwrap();
         let (code, said) = check(&path);
         assert!(code == Some(2) && said.contains(expected) && said.lines().count() == 1, "{said}");
     }
+    fs::remove_file(directory.path().join("t.yaml")).unwrap();
+    fs::create_dir(directory.path().join("t.yaml")).unwrap();
+    let (code, said) = check(&path);
+    assert!(code == Some(2) && said.ends_with("/t.yaml: cannot read: this is no file\n"), "{said}");
 }
 
 /// The program itself, with as many targets as anyone has: it loads, serves and reloads.

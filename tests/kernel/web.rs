@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     process::{Command, Output, Stdio},
 };
 
@@ -14,7 +14,7 @@ use rcgen::{
 use serde_json::Value;
 
 use crate::{
-    exporter::{ARGUMENTS, Running, get, wait_for},
+    exporter::{ARGUMENTS, Running, get, ready, rounds, scrape, value, wait_for},
     lab::{self, Lab, Options, topology},
     traces::PROGRAM,
 };
@@ -269,4 +269,175 @@ fn a_wrong_web_configuration_is_told_before_anything_is_opened() {
     }
     file("web.yaml", "http_server_config: { http2: false }");
     assert_eq!(run(&["--config.check"]), (Some(0), String::new()));
+}
+
+#[test]
+fn what_is_asked_wrongly_is_refused_and_who_is_slow_holds_up_nobody() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&topology("line"), Options::routers());
+    let targets: Vec<_> = (0..50).map(|number| format!("{{ name: t{number}, host: 127.0.0.1 }}")).collect();
+    let config = format!("global: {{ interval: 1s }}\ntargets: [{}]\n", targets.join(", "));
+    let exporter = Running::exporter(&lab, &config);
+    ready(&lab, &exporter);
+    let ask = |options: &[&str], path: &str| {
+        let output = lab
+            .command("s", "curl")
+            .args(["--silent", "--max-time", "20", "--output", "/dev/null", "--write-out", "%{http_code}"])
+            .args(options)
+            .arg(format!("http://127.0.0.1:10659{path}"))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let long = format!("X-Long: {}", "x".repeat(20_000));
+    let cases: [(&[&str], &str, &str); 9] = [
+        (&[], "/metrics", "200"),
+        (&["--head"], "/metrics", "200"),
+        (&[], "/nothing", "404"),
+        (&[], "/targets/nobody", "404"),
+        (&["--request", "POST"], "/metrics", "405"),
+        (&["--request", "DELETE"], "/", "405"),
+        (&["--header", &long], "/metrics", "431"),
+        (&[], &format!("/{}", "x".repeat(9000)), "414"),
+        (&["--header", "Host:"], "/metrics", "400"),
+    ];
+    for (options, path, expected) in cases {
+        assert_eq!(ask(options, path), expected, "{:.20} {:.20}", options.concat(), path);
+    }
+
+    let mut clients = lab
+        .command("s", "python3")
+        .args(["-c", include_str!("clients.py")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(clients.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut input = clients.stdin.take().unwrap();
+    assert_eq!(said.next().as_deref(), Some("slow"));
+    let before = scrape(&lab).unwrap();
+    wait_for("rounds beside a slow client", &exporter, || {
+        scrape(&lab).filter(|now| {
+            (0..50).all(|t| rounds(now, &format!("t{t}")) >= rounds(&before, &format!("t{t}")) + 2.0)
+        })
+    });
+    input.write_all(b"\n").unwrap();
+    assert_eq!(said.next().as_deref(), Some("crowd"));
+    // Who says nothing makes room for those who ask.
+    assert_eq!(ask(&[], "/-/healthy"), "200");
+    let descriptors = value(&scrape(&lab).unwrap(), "process_open_fds").unwrap();
+    assert!(descriptors < 200.0, "{descriptors} descriptors for 300 clients and ours");
+    drop(input);
+    assert!(clients.wait().unwrap().success());
+    assert_eq!(exporter.terminate(), Some(0));
+}
+
+#[test]
+fn users_come_and_go_while_it_runs() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&"s -> d".parse().unwrap(), Options::routers());
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    let web = |user: &str| format!("basic_auth_users: {{ {user}: {hash} }}\n");
+    let arguments = [&ARGUMENTS[..], &["--web.config.file=web.yaml"]].concat();
+    let exporter =
+        Running::start(&lab, PROGRAM, &arguments, &[("config.yaml", CONFIG), ("web.yaml", &web("alice"))]);
+    let is_let_in = |user: &str| {
+        let credentials = format!("{user}:secret@127.0.0.1:10659");
+        get(&lab, &format!("http://{credentials}/-/healthy")).is_some()
+    };
+    wait_for("the server", &exporter, || is_let_in("alice").then_some(()));
+    assert!(!is_let_in("bob"));
+    exporter.write("web.yaml", &web("bob"));
+    assert!(is_let_in("bob") && !is_let_in("alice"), "from the next request on:\n{}", exporter.log());
+    exporter.write("web.yaml", "basic_auth_users: [carol]\n");
+    assert!(is_let_in("bob") && !is_let_in("carol"), "what is wrong changes nothing");
+    let log = exporter.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("level=error")).collect();
+    assert!(matches!(told[..], [line] if line.contains("web.yaml:1:19: basic_auth_users: ")), "{log}");
+    assert_eq!(exporter.terminate(), Some(0));
+}
+
+/// Also what becomes of connections while there are no file descriptors: one line when that begins, one when it is over.
+#[test]
+fn what_cannot_be_listened_on_or_accepted_is_told_once() {
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&"s -> d".parse().unwrap(), Options::routers());
+    let exporter = Running::exporter(&lab, CONFIG);
+    ready(&lab, &exporter);
+    let file = format!("--config.file={}", exporter.file("config.yaml").display());
+    let other = |address: &str| {
+        let address = format!("--web.listen-address={address}");
+        let output = lab.command("s", PROGRAM).args([&file, &address]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (address, expected) in [
+        (
+            "127.0.0.1:10659",
+            "Address already in use (os error 98); stop what listens there, or name another address with ",
+        ),
+        (
+            "192.0.2.77:10659",
+            "Cannot assign requested address (os error 99); name an address of this machine with ",
+        ),
+    ] {
+        let line =
+            format!("traceflow_exporter: cannot listen on {address}: {expected}--web.listen-address\n");
+        assert_eq!(other(address), (Some(1), line));
+    }
+
+    let limit = |descriptors: &str| {
+        let arguments = [format!("--pid={}", exporter.id()), format!("--nofile={descriptors}:")];
+        assert!(Command::new("prlimit").args(arguments).status().unwrap().success());
+    };
+    // The limit is one on their numbers.
+    let is_free =
+        |number: &u32| fs::symlink_metadata(format!("/proc/{}/fd/{number}", exporter.id())).is_err();
+    limit(&(0..).find(is_free).unwrap().to_string());
+    let asked = ["--silent", "--max-time", "2", "http://127.0.0.1:10659/-/healthy"];
+    assert!(
+        !lab.command("s", "curl").args(asked).status().unwrap().success(),
+        "there is no descriptor for it"
+    );
+    limit("1024");
+    wait_for("the server", &exporter, || get(&lab, "http://127.0.0.1:10659/-/healthy"));
+    let log = exporter.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("cannot accept connections")).collect();
+    let [begun, over] = told[..] else { panic!("{log}") };
+    assert!(begun.contains("level=warn") && begun.contains("Too many open files"), "{begun}");
+    assert!(over.contains("no longer: ") && over.contains(" attempts="), "{over}");
+    assert_eq!(exporter.terminate(), Some(0));
+}
+
+/// What `--version` says is what the metrics say.
+#[test]
+fn the_version_names_revision_and_compiler() {
+    let output = Command::new(PROGRAM).arg("--version").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let [first, compiler, platform] = lines[..] else { panic!("{text}") };
+    let version = env!("CARGO_PKG_VERSION");
+    let revision = first.strip_prefix(&format!("traceflow_exporter, version {version} (revision: "));
+    let revision = revision.and_then(|rest| rest.strip_suffix(')'));
+    assert!(revision.is_some_and(|revision| !revision.is_empty()), "{text}");
+    assert!(
+        compiler.starts_with("  rustc version:    1.") && platform.starts_with("  platform:         "),
+        "{text}"
+    );
+    assert!(output.status.success() && output.stderr.is_empty());
+    if lab::skipped() {
+        return;
+    }
+    let lab = Lab::build(&"s -> d".parse().unwrap(), Options::routers());
+    let exporter = Running::exporter(&lab, CONFIG);
+    ready(&lab, &exporter);
+    let labels = format!("version=\"{version}\",revision=\"{}\"", revision.unwrap());
+    let shown = value(&scrape(&lab).unwrap(), &format!("traceflow_build_info{{{labels}}}"));
+    assert_eq!(shown, Some(1.0), "{labels}");
+    assert_eq!(exporter.terminate(), Some(0));
 }
