@@ -2,7 +2,7 @@ mod cardinality;
 mod parser;
 mod properties;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -53,6 +53,7 @@ const TOPOLOGY: [&str; 2] = ["traceflow_node_info", "traceflow_link_flows"];
 fn the_whole_exposition() {
     let mut shop = sample::changed(sample::traced("shop", sample::diamond()));
     shop.labels = BTreeMap::from([("site".to_owned(), "ams".to_owned())]);
+    shop.interval = Duration::from_millis(10_800_500);
     let store = sample::store([
         shop,
         sample::fresh("new", "new.example.net"),
