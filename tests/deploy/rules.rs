@@ -34,6 +34,26 @@ fn promtool_finds_the_rules_right() {
     assert!(said.contains("SUCCESS"), "{said}");
 }
 
+/// A duration such as `90s` or `2m`.
+pub(crate) fn minutes(duration: &str) -> f64 {
+    let (number, unit) = duration.split_at(duration.len() - 1);
+    let unit = match unit {
+        "s" => 1.0 / 60.0,
+        "m" => 1.0,
+        _ => panic!("{duration}"),
+    };
+    number.parse::<f64>().unwrap() * unit
+}
+
+/// What is recorded is there until it is recorded again, also where one run is missed: Prometheus looks back for 5 minutes.
+#[test]
+fn what_is_recorded_does_not_go_between_two_runs() {
+    for group in yaml(&read(RULES))["groups"].as_array().unwrap() {
+        let interval = group.get("interval").map_or("1m", |interval| interval.as_str().unwrap());
+        assert!(minutes(interval) <= 2.0, "{}: {interval}", group["name"]);
+    }
+}
+
 /// In each scenario the alerts that are listed fire, and no other does.
 #[test]
 fn alerts_fire_when_they_should_and_no_other_does() {
@@ -89,7 +109,7 @@ fn a_prometheus_evaluates_every_rule_and_every_query_of_the_runbook() {
     let demo = Running::start(env!("CARGO_BIN_EXE_traceflow_exporter"), &demo, file("exporter.log"));
     wait_for("the first rounds", &demo, || get(&format!("http://{exporter}/-/ready")).is_some());
 
-    fs::write(file("rules.yaml"), read(RULES).replace("interval: 5m", "interval: 1s")).unwrap();
+    fs::write(file("rules.yaml"), read(RULES).replace("interval: 2m", "interval: 1s")).unwrap();
     let config = format!(
         "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
          rule_files: [rules.yaml]\n\

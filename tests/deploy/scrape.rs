@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     path, read,
-    rules::RULES,
+    rules::{RULES, minutes},
     servers::{Running, get, unused, wait_for},
     succeed, yaml,
 };
@@ -112,6 +112,24 @@ fn each_target_is_asked_for_by_name_and_module() {
         assert!(target["labels"].get("module").is_none(), "{target}");
     }
     assert_eq!(label(probes["shop.example.net"], "labels", "site"), "fra");
+}
+
+/// Wherever a whole trace is a scrape: what Prometheus looks back for is 5 minutes, and one scrape may be missed.
+#[test]
+fn probes_come_often_enough_for_alerts_to_last() {
+    let probe = yaml(&read(&file_of("probe")));
+    let manifest = yaml(&read("deploy/kubernetes/base/probe.yaml"));
+    let readme = read("README.md");
+    let example = readme.split_once("scrape_interval: ").unwrap().1;
+    let places = [
+        probe["global"]["scrape_interval"].as_str().unwrap(),
+        manifest["spec"]["interval"].as_str().unwrap(),
+        example.split_whitespace().next().unwrap(),
+    ];
+    for interval in places {
+        assert!(minutes(interval) <= 2.0, "{interval}");
+    }
+    assert!(read("docs/scaling.md").contains("at most 2m apart"));
 }
 
 /// Three hundred targets: each at one exporter, all exporters about as many; each at one of two servers, which agree about the exporter.
