@@ -28,6 +28,10 @@ fn promtool_finds_all_configurations_right() {
         let said =
             succeed(Command::new("promtool").args(["check", "config", "--lint-fatal", &file_of(name)]));
         assert!(said.contains("SUCCESS") || said.contains("is valid"), "{name}: {said}");
+        // An alert that is evaluated is sent to somebody.
+        let config = yaml(&read(&file_of(name)));
+        let alertmanager = config.pointer("/alerting/alertmanagers/0/static_configs/0/targets/0");
+        assert_eq!(config.get("rule_files").is_some(), alertmanager.is_some(), "{name}");
     }
 }
 
