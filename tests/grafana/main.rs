@@ -55,7 +55,8 @@ fn grafana_is_told_where_dashboards_and_data_are() {
     run("provisioning.test.mjs", &[]);
 }
 
-/// Two jobs: the exporter over simulated networks, and a recorded exposition whose counters grow, for what is rare.
+/// Three jobs: the exporter over simulated networks, a recorded exposition whose counters grow, for what is rare, and Prometheus itself, which is
+/// none of ours.
 #[test]
 fn every_query_finds_data_and_the_route_is_a_graph() {
     let directory = tempfile::tempdir().unwrap();
@@ -74,7 +75,8 @@ fn every_query_finds_data_and_the_route_is_a_graph() {
         "global: {{ scrape_interval: 1s }}\n\
          scrape_configs:\n\
          - {{ job_name: traceflow, static_configs: [{{ targets: ['{exporter}'] }}] }}\n\
-         - {{ job_name: events, static_configs: [{{ targets: ['{events}'] }}] }}\n"
+         - {{ job_name: events, static_configs: [{{ targets: ['{events}'] }}] }}\n\
+         - {{ job_name: other, static_configs: [{{ targets: ['{prometheus}'] }}] }}\n"
     );
     fs::write(file("prometheus.yml"), scrapes).unwrap();
     let arguments = [

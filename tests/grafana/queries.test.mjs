@@ -1,5 +1,5 @@
 // Every query of the dashboards, asked of a Prometheus, and what Grafana makes of the answers. tests/grafana/main.rs starts what this needs:
-// the job `traceflow` is an exporter that is well, the job `events` has changes, losses and errors.
+// the job `traceflow` is an exporter that is well, the job `events` has changes, losses and errors, the job `other` is another program.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
@@ -11,6 +11,7 @@ import { shown, transformed } from './transformations.mjs';
 
 const ALL = { job: '.+', instance: '.+' };
 const JOBS = ['traceflow', 'events'];
+const OTHER = 'other';
 const boards = FILES.map((file) => [file, dashboard(file)]);
 
 /** What the exporter that is well need not show: its routes may not have changed yet, and it has no file of configuration. */
@@ -67,6 +68,16 @@ test('every query of panels and annotations finds data, and what only the events
     }
   }
   assert.deepEqual(rare.filter((where) => !RARE.includes(where)), []);
+});
+
+test('other programs are not counted', async () => {
+  assert.equal(await value(`count({__name__=~"up|process_open_fds|scrape_duration_seconds", job="${OTHER}"})`), 3);
+  const found = async (target, job) => (await series(target, { ...ALL, job, target: 'shop' })).map((one) => JSON.stringify(one)).sort();
+  for (const [file, board] of boards) {
+    for (const { where, target } of [...queries(board), ...annotations(board).map(({ name, target }) => ({ where: name, target }))]) {
+      assert.deepEqual(await found(target, '.+'), await found(target, JOBS.join('|')), `${file}: ${where}`);
+    }
+  }
 });
 
 test('legends name labels that there are', async () => {
