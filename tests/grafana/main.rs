@@ -46,6 +46,11 @@ fn the_rules_hold_and_each_is_broken_by_its_copy() {
 }
 
 #[test]
+fn numbers_look_as_they_should() {
+    run("looks.test.mjs", &[]);
+}
+
+#[test]
 fn the_dashboards_have_the_shape_of_grafanas_types() {
     run("types.test.mjs", &[]);
 }
