@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     path, read,
-    rules::{RULES, minutes},
+    rules::{RULES, minutes, recorded},
     servers::{Running, get, unused, wait_for},
     succeed, yaml,
 };
@@ -205,6 +205,11 @@ fn what_goes_further_has_names_that_exist() {
         }
     }
     assert!(names.len() > 10, "{names:?}");
+    let exported = names.len() - alternatives(dropped).len();
+    let recorded = recorded();
+    let of_target = recorded.iter().filter(|record| record.starts_with("target:traceflow_")).count();
+    let said = format!("{} series a target, of which {of_target} are recorded", exported + of_target);
+    assert!(read("docs/scaling.md").contains(&said), "{said}");
     for name in names {
         assert!(metrics.contains(&format!("`{name}{{")), "there is no {name}");
     }
@@ -309,6 +314,14 @@ fn what_follows_from_another_alert_is_not_told() {
         ["TraceflowPathChanged", "c", "shop"],
     ];
     assert_eq!(inhibited, expected.map(|alert| alert.map(str::to_owned)).into());
+
+    // The runbook's way to silence one.
+    let runbook = read("docs/runbook.md");
+    let silence = runbook.split('`').find(|code| code.starts_with("amtool ")).unwrap();
+    let silence = silence.replace("http://alertmanager:9093", &format!("http://{address}"));
+    succeed(Command::new("sh").args(["-c", &silence]));
+    let silences = get(&format!("http://{address}/api/v2/silences")).unwrap();
+    assert!(silences.contains("TraceflowPathsLost"), "{silences}");
 }
 
 /// A message each to who has to know, and none where the cause is told already.
