@@ -1,6 +1,6 @@
 //! The Debian package: built by cargo-deb of the program under test, unpacked by dpkg, and run from there.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use crate::{path, read, skipped, succeed, tool};
 
@@ -92,6 +92,26 @@ fn the_package_installs_all_that_the_program_comes_with() {
         let file = root.join(format!("var/lib/dpkg/info/traceflow-exporter.{script}"));
         succeed(Command::new("sh").arg("-n").arg(file));
     }
+}
+
+/// With `rm` only told: nothing of this machine is taken.
+#[test]
+fn only_a_purge_takes_what_was_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let remove = directory.path().join("rm");
+    fs::write(&remove, "#!/bin/sh\necho \"rm $*\"\n").unwrap();
+    fs::set_permissions(&remove, fs::Permissions::from_mode(0o755)).unwrap();
+    let state = "rm -rf /var/lib/private/traceflow_exporter /var/lib/traceflow_exporter\n";
+    for (what, expected) in [("purge", state), ("remove", ""), ("upgrade", ""), ("abort-install", "")] {
+        let mut script = Command::new("/bin/sh");
+        script.args(["deploy/debian/postrm", what]).env("PATH", directory.path());
+        assert_eq!(succeed(&mut script), expected, "{what}");
+    }
+    // Where the unit keeps it.
+    assert!(
+        read("deploy/systemd/traceflow_exporter.service")
+            .contains("--storage.path=/var/lib/traceflow_exporter ")
+    );
 }
 
 /// Shell scripts of the whole project, those of the package too.
