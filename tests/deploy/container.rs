@@ -180,6 +180,19 @@ fn compose_gives_the_exporter_what_it_needs_and_no_more() {
     assert!(mounts(exporter).contains(&("traceflow".to_owned(), volume)), "the state is kept");
 }
 
+/// The tests of the dashboards ask Grafana's own code. What it says holds for the Grafana that is started here.
+#[test]
+fn grafana_is_the_one_that_the_dashboards_are_tested_with() {
+    let compose = yaml(&read(COMPOSE));
+    let image = compose["services"]["grafana"]["image"].as_str().unwrap();
+    let tested: Value = serde_json::from_str(&read("tests/grafana/package.json")).unwrap();
+    let major = |version: &str| version.split('.').next().unwrap().parse::<u32>().unwrap();
+    for package in ["@grafana/data", "@grafana/schema"] {
+        let version = tested["dependencies"][package].as_str().unwrap();
+        assert_eq!(major(image.rsplit_once(':').unwrap().1), major(version), "{image}, {package} {version}");
+    }
+}
+
 /// Pairs of what is mounted where in a service.
 fn mounts(service: &Value) -> Vec<(String, String)> {
     let volumes = service["volumes"].as_array().unwrap().iter();
