@@ -98,6 +98,36 @@ fn the_reference_names_every_metric() {
 }
 
 #[test]
+fn the_readme_has_metrics_as_they_are() {
+    let readme = include_str!("../../README.md");
+    let types: BTreeMap<_, _> =
+        GOLDEN.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let (_, table) =
+        readme.split_once("| metric | labels | type | says |\n|---|---|---|---|\n").expect("a table");
+    let mut rows = 0;
+    for row in table.lines().take_while(|line| !line.is_empty()) {
+        let [_, names, labels, kind, ..] = row.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            panic!("{row}");
+        };
+        for name in names.split(", ").map(|name| name.trim_matches('`')) {
+            assert_eq!(types.get(name), Some(&kind), "{name}");
+            let series = if kind == "histogram" { format!("{name}_count") } else { name.to_owned() };
+            let sample = parser::parse(GOLDEN).into_iter().find(|sample| sample.name == series).expect(name);
+            let shown: Vec<_> = sample.labels.iter().map(|(label, _)| label.as_str()).collect();
+            assert_eq!(shown.join(", "), labels, "{name}");
+        }
+        rows += 1;
+    }
+    assert!(rows > 10);
+    let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    for name in readme.split(|letter| !word(letter)).filter(|name| name.starts_with("traceflow_")) {
+        // The program's own name, and what a shell's pattern begins with.
+        let known = types.contains_key(name) || ["traceflow_exporter", "traceflow_"].contains(&name);
+        assert!(known, "there is no {name}");
+    }
+}
+
+#[test]
 fn the_build_is_named() {
     let samples = samples([]);
     let build = samples.iter().find(|sample| sample.name == "traceflow_build_info");
