@@ -25,10 +25,13 @@ install:
 	install -D -m 644 $(GENERATED)/traceflow_exporter.fish $(SHARE)/fish/vendor_completions.d/traceflow_exporter.fish
 	for page in $(GENERATED)/*.1; do install -D -m 644 $$page $(SHARE)/man/man1/$$(basename $$page) || exit 1; done
 
-# The Debian package, into target/debian; with cargo-deb, which scripts/install-test-tools gets.
-package: build
+# The Debian package, into target/debian.
+package: build .test-tools/bin/cargo-deb
 	rm -rf $(GENERATED) && mkdir -p $(GENERATED) && $(PROGRAM) generate $(GENERATED)
 	.test-tools/bin/cargo-deb --no-build --no-strip --locked
+
+.test-tools/bin/cargo-deb:
+	scripts/install-test-tools cargo-deb
 
 # Everything that has to hold before a change lands: formatting, lints, all tests, also those on network namespaces
 # (as root; without root they say that they were skipped).

@@ -231,6 +231,7 @@ impl Monitor {
             labels: self.target.labels.clone(),
             protocol: self.target.module.protocol,
             strategy: self.target.module.strategy,
+            interval: self.target.interval,
             address: self.address,
             flows: self.flows(),
             counters: self.counters.clone(),

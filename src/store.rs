@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub protocol: Protocol,
     /// How its probes are chosen.
     pub strategy: Strategy,
+    /// The configured time between the starts of two rounds.
+    pub interval: Duration,
     /// The address traced last; `None` when the host never resolved.
     pub address: Option<IpAddr>,
     /// Flows whose outcome is wanted: as many as are configured, or as many as the last round followed to their end.

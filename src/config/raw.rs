@@ -61,7 +61,7 @@ pub(super) struct RawGlobal {
     pub(super) reverse_dns: Option<Switch>,
     /// An mmdb file that tells the AS of an address, relative to this file.
     pub(super) asn_database: Option<Text<FilePath>>,
-    /// Most series of one target, though its own 46 always come; nodes and links appear whole or not at all.
+    /// Most series of one target, though its own 47 always come; nodes and links appear whole or not at all.
     pub(super) series_per_target: Option<Within<u32, 1, 1_000_000>>,
     /// Whether nodes and links are exported at all.
     pub(super) topology_metrics: Option<Switch>,

@@ -203,6 +203,11 @@ pub(super) fn write_found(out: &mut Exposition, targets: &[Target<'_>]) {
 /// What makes sense over several rounds only.
 pub(super) fn write_kept(out: &mut Exposition, targets: &[Target<'_>]) {
     out.gauge(
+        "traceflow_target_interval_seconds",
+        "Configured time between the starts of two rounds.",
+        targets.iter().map(|target| (target.labels(), target.snapshot.interval.as_secs_f64())),
+    );
+    out.gauge(
         "traceflow_last_round_timestamp_seconds",
         "When the last round ended, in seconds since the epoch; absent before the first one.",
         targets.iter().filter_map(|target| {
@@ -260,5 +265,6 @@ fn series(snapshot: &Snapshot) -> usize {
     let histogram = Histogram::BOUNDS.len() + 3;
     let timestamps = usize::from(snapshot.last_round.is_some())
         + usize::from(snapshot.counters.last_path_change.is_some());
-    1 + GAUGES.len() + timestamps + COUNTERS.len() + histogram
+    // What is traced, and how often.
+    2 + GAUGES.len() + timestamps + COUNTERS.len() + histogram
 }

@@ -2,7 +2,7 @@ mod cardinality;
 mod parser;
 mod properties;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -53,6 +53,7 @@ const TOPOLOGY: [&str; 2] = ["traceflow_node_info", "traceflow_link_flows"];
 fn the_whole_exposition() {
     let mut shop = sample::changed(sample::traced("shop", sample::diamond()));
     shop.labels = BTreeMap::from([("site".to_owned(), "ams".to_owned())]);
+    shop.interval = Duration::from_millis(10_800_500);
     let store = sample::store([
         shop,
         sample::fresh("new", "new.example.net"),
@@ -94,6 +95,36 @@ fn the_reference_names_every_metric() {
     let of_target = samples.iter().filter(|sample| sample.label("target").is_some()).count();
     let own = of_target - count(&samples, &HOP_LEVEL) - count(&samples, &TOPOLOGY);
     assert!(reference.contains(&format!("({own}, of which 17 are the histogram)")), "{own}");
+}
+
+#[test]
+fn the_readme_has_metrics_as_they_are() {
+    let readme = include_str!("../../README.md");
+    let types: BTreeMap<_, _> =
+        GOLDEN.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let (_, table) =
+        readme.split_once("| metric | labels | type | says |\n|---|---|---|---|\n").expect("a table");
+    let mut rows = 0;
+    for row in table.lines().take_while(|line| !line.is_empty()) {
+        let [_, names, labels, kind, ..] = row.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            panic!("{row}");
+        };
+        for name in names.split(", ").map(|name| name.trim_matches('`')) {
+            assert_eq!(types.get(name), Some(&kind), "{name}");
+            let series = if kind == "histogram" { format!("{name}_count") } else { name.to_owned() };
+            let sample = parser::parse(GOLDEN).into_iter().find(|sample| sample.name == series).expect(name);
+            let shown: Vec<_> = sample.labels.iter().map(|(label, _)| label.as_str()).collect();
+            assert_eq!(shown.join(", "), labels, "{name}");
+        }
+        rows += 1;
+    }
+    assert!(rows > 10);
+    let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    for name in readme.split(|letter| !word(letter)).filter(|name| name.starts_with("traceflow_")) {
+        // The program's own name, and what a shell's pattern begins with.
+        let known = types.contains_key(name) || ["traceflow_exporter", "traceflow_"].contains(&name);
+        assert!(known, "there is no {name}");
+    }
 }
 
 #[test]

@@ -121,6 +121,7 @@ pub(crate) fn fresh(name: &str, host: &str) -> Snapshot {
         labels: BTreeMap::new(),
         protocol: Protocol::Udp,
         strategy: Strategy::Fixed,
+        interval: Duration::from_secs(60),
         address: None,
         flows: 3,
         counters: TargetCounters::default(),

@@ -56,6 +56,32 @@ fn kustomization_names_every_manifest_and_no_other() {
     );
 }
 
+/// What kustomize does not know it refuses; it is not here to be asked.
+#[test]
+fn kustomizations_have_keys_that_kustomize_knows() {
+    let keys = |value: &Value, known: &[&str]| {
+        let unknown: Vec<_> =
+            value.as_object().unwrap().keys().filter(|key| !known.contains(&key.as_str())).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    };
+    for name in [BASE, "deploy/kubernetes/host-network"] {
+        let kustomization = yaml(&read(&format!("{name}/kustomization.yaml")));
+        assert_eq!(kustomization["apiVersion"], "kustomize.config.k8s.io/v1beta1", "{name}");
+        assert_eq!(kustomization["kind"], "Kustomization", "{name}");
+        keys(&kustomization, &["apiVersion", "kind", "namespace", "resources", "images", "patches"]);
+        for image in kustomization["images"].as_array().into_iter().flatten() {
+            keys(image, &["name", "newName", "newTag"]);
+        }
+        for patch in kustomization["patches"].as_array().into_iter().flatten() {
+            keys(patch, &["target", "patch"]);
+            keys(&patch["target"], &["kind", "name"]);
+        }
+    }
+    let base = manifest("kustomization");
+    assert_eq!(base["namespace"], *manifest("namespace").pointer("/metadata/name").unwrap());
+    assert!(text(&base, "/images/0/newName").contains('/') && base.pointer("/images/0/newTag").is_some());
+}
+
 /// The overlay changes what the base has.
 #[test]
 fn the_overlay_finds_what_it_patches() {
@@ -145,6 +171,85 @@ fn the_exporter_takes_its_configuration_and_arguments() {
     assert!(exporter["modules"].get(text(&probe, "/spec/module")).is_some());
     let allowed = text(&exporter, "/probe/allow/0").trim_start_matches('*');
     assert!(text(&probe, "/spec/targets/staticConfig/static/0").ends_with(allowed));
+}
+
+/// As in the pod, but for addresses and paths, and with a target on this machine. What the kubelet asks is answered, and what the exporter keeps
+/// is where it may write and where it outlasts the pod.
+#[test]
+fn the_kubelet_finds_the_exporter_well() {
+    if skipped() {
+        return;
+    }
+    let (config, daemonset) = (manifest("configmap"), manifest("daemonset"));
+    let pod = daemonset.pointer("/spec/template/spec").unwrap();
+    let container = &pod["containers"][0];
+    let directory = tempfile::tempdir().unwrap();
+    let address = unused();
+    let mut arguments: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
+    let storage =
+        arguments.iter().find_map(|argument| argument.strip_prefix("--storage.path=")).unwrap().to_owned();
+    let mut kept = None;
+    for mount in container["volumeMounts"].as_array().unwrap() {
+        let (name, place) = (text(mount, "/name"), text(mount, "/mountPath"));
+        let here = directory.path().join(name);
+        fs::create_dir(&here).unwrap();
+        if place == storage {
+            assert!(mount.get("readOnly").is_none(), "{mount}");
+            kept = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == name);
+        }
+        for argument in &mut arguments {
+            *argument = argument.replace(place, here.to_str().unwrap());
+        }
+    }
+    assert!(kept.unwrap().get("hostPath").is_some(), "a new pod begins anew");
+    for (name, content) in config["data"].as_object().unwrap() {
+        let local = content.as_str().unwrap().replace("www.example.net", "127.0.0.1");
+        fs::write(directory.path().join("config").join(name), local).unwrap();
+    }
+    arguments.push(format!("--web.listen-address={address}"));
+    let exporter = Running::start(PROGRAM, &arguments, directory.path().join("log"));
+    for check in ["livenessProbe", "readinessProbe"] {
+        let path = text(container, &format!("/{check}/httpGet/path"));
+        wait_for(check, &exporter, || get(&format!("http://{address}{path}")).is_some());
+    }
+    assert_ne!(
+        container.pointer("/livenessProbe/httpGet/path"),
+        container.pointer("/readinessProbe/httpGet/path")
+    );
+    let metrics = get(&format!("http://{address}/metrics")).unwrap();
+    // The rules are tuned for a round a minute.
+    for line in [
+        "traceflow_target_up{target=\"127.0.0.1\"} 1",
+        "traceflow_target_interval_seconds{target=\"127.0.0.1\"} 60",
+    ] {
+        assert!(metrics.lines().any(|own| own == line), "{line}");
+    }
+    assert!(directory.path().join("state/127.0.0.1.state").exists());
+}
+
+/// What the Prometheus operator knows of an endpoint of a service, as far as it may be of use here; a label that is not known is empty.
+const META: [&str; 6] = [
+    "__meta_kubernetes_namespace",
+    "__meta_kubernetes_pod_name",
+    "__meta_kubernetes_pod_ip",
+    "__meta_kubernetes_pod_node_name",
+    "__meta_kubernetes_service_name",
+    "__meta_kubernetes_endpoint_node_name",
+];
+
+#[test]
+fn an_exporter_is_known_by_its_node() {
+    let monitor = manifest("servicemonitor");
+    let relabelings = monitor.pointer("/spec/endpoints/0/relabelings").unwrap().as_array().unwrap();
+    for source in relabelings.iter().flat_map(|relabeling| relabeling["sourceLabels"].as_array().unwrap()) {
+        assert!(META.contains(&source.as_str().unwrap()), "{source}");
+    }
+    assert_eq!(
+        *relabelings,
+        [
+            serde_json::json!({ "sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "instance" })
+        ]
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The Debian package: built by cargo-deb of the program under test, unpacked by dpkg, and run from there.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use crate::{path, read, skipped, succeed, tool};
 
@@ -92,6 +92,59 @@ fn the_package_installs_all_that_the_program_comes_with() {
         let file = root.join(format!("var/lib/dpkg/info/traceflow-exporter.{script}"));
         succeed(Command::new("sh").arg("-n").arg(file));
     }
+}
+
+/// `make package` on a clean clone, as far as it can be had without compiling: what it runs is there by then.
+#[test]
+fn a_clean_clone_gets_what_makes_the_package() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    fs::create_dir(file("bin")).unwrap();
+    fs::create_dir(file("scripts")).unwrap();
+    fs::copy(path("Makefile"), file("Makefile")).unwrap();
+    fs::copy(path("scripts/install-test-tools"), file("scripts/install-test-tools")).unwrap();
+    let planned = || {
+        let mut make = Command::new("make");
+        make.args(["--dry-run", "--no-print-directory", "-C"]).arg(directory.path()).arg("package");
+        succeed(&mut make)
+    };
+    let said = planned();
+    let installs = said.find("scripts/install-test-tools cargo-deb\n").unwrap();
+    assert!(installs < said.find(".test-tools/bin/cargo-deb --no-build").unwrap(), "{said}");
+
+    // Without compiling it, and without whatever else the tests need.
+    let cargo =
+        "#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\nmkdir -p $1/bin && cp /bin/true $1/bin/cargo-deb\n";
+    for (name, script) in
+        [("cargo", cargo), ("npm", "#!/bin/sh\nexit 1\n"), ("python3", "#!/bin/sh\nexit 1\n")]
+    {
+        fs::write(file("bin").join(name), script).unwrap();
+        fs::set_permissions(file("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut install = Command::new(file("scripts/install-test-tools"));
+    install.arg("cargo-deb").env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", file("bin").display()));
+    succeed(&mut install);
+    assert!(!planned().contains("install-test-tools"), "it is installed again");
+}
+
+/// With `rm` only told: nothing of this machine is taken.
+#[test]
+fn only_a_purge_takes_what_was_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let remove = directory.path().join("rm");
+    fs::write(&remove, "#!/bin/sh\necho \"rm $*\"\n").unwrap();
+    fs::set_permissions(&remove, fs::Permissions::from_mode(0o755)).unwrap();
+    let state = "rm -rf /var/lib/private/traceflow_exporter /var/lib/traceflow_exporter\n";
+    for (what, expected) in [("purge", state), ("remove", ""), ("upgrade", ""), ("abort-install", "")] {
+        let mut script = Command::new("/bin/sh");
+        script.args(["deploy/debian/postrm", what]).env("PATH", directory.path());
+        assert_eq!(succeed(&mut script), expected, "{what}");
+    }
+    // Where the unit keeps it.
+    assert!(
+        read("deploy/systemd/traceflow_exporter.service")
+            .contains("--storage.path=/var/lib/traceflow_exporter ")
+    );
 }
 
 /// Shell scripts of the whole project, those of the package too.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     path, read,
-    rules::RULES,
+    rules::{RULES, minutes, recorded},
     servers::{Running, get, unused, wait_for},
     succeed, yaml,
 };
@@ -28,6 +28,10 @@ fn promtool_finds_all_configurations_right() {
         let said =
             succeed(Command::new("promtool").args(["check", "config", "--lint-fatal", &file_of(name)]));
         assert!(said.contains("SUCCESS") || said.contains("is valid"), "{name}: {said}");
+        // An alert that is evaluated is sent to somebody.
+        let config = yaml(&read(&file_of(name)));
+        let alertmanager = config.pointer("/alerting/alertmanagers/0/static_configs/0/targets/0");
+        assert_eq!(config.get("rule_files").is_some(), alertmanager.is_some(), "{name}");
     }
 }
 
@@ -114,6 +118,24 @@ fn each_target_is_asked_for_by_name_and_module() {
     assert_eq!(label(probes["shop.example.net"], "labels", "site"), "fra");
 }
 
+/// Wherever a whole trace is a scrape: what Prometheus looks back for is 5 minutes, and one scrape may be missed.
+#[test]
+fn probes_come_often_enough_for_alerts_to_last() {
+    let probe = yaml(&read(&file_of("probe")));
+    let manifest = yaml(&read("deploy/kubernetes/base/probe.yaml"));
+    let readme = read("README.md");
+    let example = readme.split_once("scrape_interval: ").unwrap().1;
+    let places = [
+        probe["global"]["scrape_interval"].as_str().unwrap(),
+        manifest["spec"]["interval"].as_str().unwrap(),
+        example.split_whitespace().next().unwrap(),
+    ];
+    for interval in places {
+        assert!(minutes(interval) <= 2.0, "{interval}");
+    }
+    assert!(read("docs/scaling.md").contains("at most 2m apart"));
+}
+
 /// Three hundred targets: each at one exporter, all exporters about as many; each at one of two servers, which agree about the exporter.
 #[test]
 fn shards_are_disjoint_and_complete() {
@@ -183,6 +205,11 @@ fn what_goes_further_has_names_that_exist() {
         }
     }
     assert!(names.len() > 10, "{names:?}");
+    let exported = names.len() - alternatives(dropped).len();
+    let recorded = recorded();
+    let of_target = recorded.iter().filter(|record| record.starts_with("target:traceflow_")).count();
+    let said = format!("{} series a target, of which {of_target} are recorded", exported + of_target);
+    assert!(read("docs/scaling.md").contains(&said), "{said}");
     for name in names {
         assert!(metrics.contains(&format!("`{name}{{")), "there is no {name}");
     }
@@ -287,6 +314,14 @@ fn what_follows_from_another_alert_is_not_told() {
         ["TraceflowPathChanged", "c", "shop"],
     ];
     assert_eq!(inhibited, expected.map(|alert| alert.map(str::to_owned)).into());
+
+    // The runbook's way to silence one.
+    let runbook = read("docs/runbook.md");
+    let silence = runbook.split('`').find(|code| code.starts_with("amtool ")).unwrap();
+    let silence = silence.replace("http://alertmanager:9093", &format!("http://{address}"));
+    succeed(Command::new("sh").args(["-c", &silence]));
+    let silences = get(&format!("http://{address}/api/v2/silences")).unwrap();
+    assert!(silences.contains("TraceflowPathsLost"), "{silences}");
 }
 
 /// A message each to who has to know, and none where the cause is told already.

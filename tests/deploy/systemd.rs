@@ -44,13 +44,25 @@ fn the_service_is_exposed_as_little_as_can_be() {
 }
 
 #[test]
-fn it_has_one_capability_and_a_user_of_its_own() {
+fn it_has_one_capability_and_a_user_of_its_own_and_comes_back() {
     for (key, value) in [
         ("CapabilityBoundingSet", "CAP_NET_RAW"),
         ("AmbientCapabilities", "CAP_NET_RAW"),
         ("DynamicUser", "yes"),
         ("StateDirectory", "traceflow_exporter"),
+        ("StateDirectoryMode", "0700"),
+        ("UMask", "0077"),
         ("Type", "notify"),
+        ("NotifyAccess", "main"),
+        // It comes back by itself, also where it hangs.
+        ("WatchdogSec", "30s"),
+        ("Restart", "on-failure"),
+        ("RestartSec", "5s"),
+        // Without them a start of the machine finds no route and no name.
+        ("After", "network-online.target nss-lookup.target"),
+        ("Wants", "network-online.target nss-lookup.target"),
+        ("WantedBy", "multi-user.target"),
+        ("ExecReload", "/bin/kill -HUP $MAINPID"),
     ] {
         assert_eq!(values(key), [value], "{key}");
     }

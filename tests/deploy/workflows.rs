@@ -78,11 +78,40 @@ fn workflows_run_what_the_project_has() {
     let version =
         |text: &str| text.split_once("cargo-deb --version ").unwrap().1.split(' ').next().unwrap().to_owned();
     assert_eq!(version(&read(WORKFLOWS[1])), version(&read("scripts/install-test-tools")));
-    for line in read(".github/dependabot.yml").lines() {
-        if let Some(directory) = line.trim_start().strip_prefix("directory: /") {
-            assert!(path(directory).is_dir(), "{directory}");
-        }
-    }
+}
+
+/// Every file that names versions of something else is looked at, and no other.
+#[test]
+fn updates_are_offered_of_all_that_is_pinned() {
+    let listed =
+        succeed(Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]));
+    let mut pinned: Vec<_> = listed
+        .lines()
+        .filter_map(|file| {
+            let (directory, name) = file.rsplit_once('/').unwrap_or(("", file));
+            let ecosystem = match name {
+                "Cargo.toml" => "cargo",
+                "package.json" => "npm",
+                "requirements.txt" => "pip",
+                "Containerfile" => "docker",
+                "compose.yaml" => "docker-compose",
+                "ci.yaml" => return Some(("github-actions".to_owned(), "/".to_owned())),
+                _ => return None,
+            };
+            Some((ecosystem.to_owned(), format!("/{directory}")))
+        })
+        .collect();
+    let updates = yaml(&read(".github/dependabot.yml"))["updates"].clone();
+    let text = |update: &Value, key: &str| update[key].as_str().unwrap().to_owned();
+    let mut offered: Vec<_> = updates
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|update| (text(update, "package-ecosystem"), text(update, "directory")))
+        .collect();
+    pinned.sort();
+    offered.sort();
+    assert_eq!(offered, pinned);
 }
 
 /// Advisories change by the day, and are fetched: they are the weekly workflow's.

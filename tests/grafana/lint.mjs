@@ -151,6 +151,13 @@ export const OWN = {
     const ids = board.panels.map(({ id }) => id);
     return ids.filter((id, index) => ids.indexOf(id) !== index).map((id) => `two panels have the number ${id}`);
   },
+  // What a panel of another type would not make sense of.
+  'formats'(board) {
+    const wanted = { heatmap: 'heatmap', nodeGraph: 'table', table: 'table', xychart: 'table' };
+    return queries(board)
+      .filter(({ panel, target }) => target.format !== wanted[panel.type] || (target.format === 'heatmap' && target.legendFormat !== '{{le}}'))
+      .map(({ where, panel, target }) => `${where}: a ${panel.type} of the format ${target.format}, with the legend ${target.legendFormat}`);
+  },
   'grid'(board) {
     const taken = new Map();
     return board.panels.flatMap(({ id, gridPos: { x, y, w, h } }) => {

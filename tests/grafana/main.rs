@@ -46,6 +46,11 @@ fn the_rules_hold_and_each_is_broken_by_its_copy() {
 }
 
 #[test]
+fn numbers_look_as_they_should() {
+    run("looks.test.mjs", &[]);
+}
+
+#[test]
 fn the_dashboards_have_the_shape_of_grafanas_types() {
     run("types.test.mjs", &[]);
 }
@@ -55,7 +60,8 @@ fn grafana_is_told_where_dashboards_and_data_are() {
     run("provisioning.test.mjs", &[]);
 }
 
-/// Two jobs: the exporter over simulated networks, and a recorded exposition whose counters grow, for what is rare.
+/// Three jobs: the exporter over simulated networks, a recorded exposition whose counters grow, for what is rare, and Prometheus itself, which is
+/// none of ours.
 #[test]
 fn every_query_finds_data_and_the_route_is_a_graph() {
     let directory = tempfile::tempdir().unwrap();
@@ -74,7 +80,8 @@ fn every_query_finds_data_and_the_route_is_a_graph() {
         "global: {{ scrape_interval: 1s }}\n\
          scrape_configs:\n\
          - {{ job_name: traceflow, static_configs: [{{ targets: ['{exporter}'] }}] }}\n\
-         - {{ job_name: events, static_configs: [{{ targets: ['{events}'] }}] }}\n"
+         - {{ job_name: events, static_configs: [{{ targets: ['{events}'] }}] }}\n\
+         - {{ job_name: other, static_configs: [{{ targets: ['{prometheus}'] }}] }}\n"
     );
     fs::write(file("prometheus.yml"), scrapes).unwrap();
     let arguments = [

@@ -1,5 +1,5 @@
 // Every query of the dashboards, asked of a Prometheus, and what Grafana makes of the answers. tests/grafana/main.rs starts what this needs:
-// the job `traceflow` is an exporter that is well, the job `events` has changes, losses and errors.
+// the job `traceflow` is an exporter that is well, the job `events` has changes, losses and errors, the job `other` is another program.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
@@ -7,10 +7,12 @@ import { FILES, annotations, dashboard, panels, queries, variables } from './das
 import { graph, problems } from './graph.mjs';
 import { labelValues } from './lint.mjs';
 import { frames, series, value, values } from './prometheus.mjs';
+import { selectors } from './promql.mjs';
 import { shown, transformed } from './transformations.mjs';
 
 const ALL = { job: '.+', instance: '.+' };
 const JOBS = ['traceflow', 'events'];
+const OTHER = 'other';
 const boards = FILES.map((file) => [file, dashboard(file)]);
 
 /** What the exporter that is well need not show: its routes may not have changed yet, and it has no file of configuration. */
@@ -69,8 +71,54 @@ test('every query of panels and annotations finds data, and what only the events
   assert.deepEqual(rare.filter((where) => !RARE.includes(where)), []);
 });
 
+test('every metric exists that is asked for, also where nothing is an answer', async () => {
+  const known = await values('{__name__!=""}', '__name__');
+  for (const [file, board] of boards) {
+    const asked = [...queries(board).map(({ where, target }) => [where, target.expr]), ...annotations(board).map(({ name, target }) => [name, target.expr])];
+    for (const [where, expression] of asked) {
+      for (const { metric } of selectors(expression)) assert.ok(known.includes(metric), `${file}: ${where}: there is no ${metric}`);
+    }
+  }
+});
+
+test('other programs are not counted', async () => {
+  assert.equal(await value(`count({__name__=~"up|process_open_fds|scrape_duration_seconds", job="${OTHER}"})`), 3);
+  const found = async (target, job) => (await series(target, { ...ALL, job, target: 'shop' })).map((one) => JSON.stringify(one)).sort();
+  for (const [file, board] of boards) {
+    for (const { where, target } of [...queries(board), ...annotations(board).map(({ name, target }) => ({ where: name, target }))]) {
+      assert.deepEqual(await found(target, '.+'), await found(target, JOBS.join('|')), `${file}: ${where}`);
+    }
+  }
+});
+
+test('what is counted is what there is', async () => {
+  const latest = async (title) => (await series(panel(title).targets[0], ALL))[0].samples.at(-1)[1];
+  const all = async (name) => new Map((await series({ expr: name, instant: true }, {})).map(({ labels: { job, target }, samples }) => [`${job} ${target}`, samples[0][1]]));
+  const [up, flows, arrived] = await Promise.all(['traceflow_target_up', 'traceflow_flows', 'traceflow_flows_reached'].map(all));
+  const down = [...up.values()].filter((value) => value === 0).length;
+  assert.ok(down > 0 && down !== up.size - down, 'as many are reached as are not');
+  assert.equal(await latest('Targets reached'), up.size - down);
+  assert.equal(await latest('Targets not reached'), down);
+  const lost = [...up].filter(([, value]) => value === 1).map(([key]) => flows.get(key) - arrived.get(key));
+  assert.ok(lost.some((count) => count > 0), 'all flows arrive');
+  assert.equal(await latest('Flows that do not arrive'), lost.reduce((sum, count) => sum + count));
+});
+
+test('changes of every kind are in one picture', async () => {
+  const known = (await values('{__name__=~"traceflow_.+_changes_total|traceflow_(flow_moves|late_discoveries)_total"}', '__name__')).sort();
+  const drawn = panel('Changes by kind').targets.flatMap(({ expr }) => selectors(expr).map(({ metric }) => metric));
+  assert.deepEqual(drawn.sort(), known);
+});
+
 test('legends name labels that there are', async () => {
   for (const [, board] of boards) {
+    for (const { name, titleFormat, textFormat, target } of annotations(board)) {
+      const names = [...`${titleFormat} ${textFormat}`.matchAll(/\{\{\s*(\w+)\s*\}\}/g)].map(([, label]) => label);
+      assert.ok(names.includes('instance'), name);
+      const found = await series(target, { ...ALL, target: 'shop' });
+      assert.ok(found.length > 0, name);
+      for (const { labels } of found) for (const label of names) assert.ok(label in labels, `annotation ${name}: no label ${label}`);
+    }
     for (const { where, target } of queries(board)) {
       const names = [...(target.legendFormat ?? '').matchAll(/\{\{\s*(\w+)\s*\}\}/g)].map(([, name]) => name);
       const found = [];

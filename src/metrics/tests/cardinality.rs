@@ -144,7 +144,7 @@ fn every_public_metric_has_its_labels() {
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
     let samples = parser::parse(&text);
     let target = ["target"];
-    let table: [(&str, &str, &[&str]); 41] = [
+    let table: [(&str, &str, &[&str]); 42] = [
         ("build_info", "gauge", &["version", "revision"]),
         ("target_info", "gauge", &["target", "host", "address", "protocol", "strategy"]),
         ("target_up", "gauge", &target),
@@ -175,6 +175,7 @@ fn every_public_metric_has_its_labels() {
         ("last_path_change_timestamp_seconds", "gauge", &target),
         ("rounds_total", "counter", &target),
         ("rounds_failed_total", "counter", &target),
+        ("target_interval_seconds", "gauge", &target),
         ("last_round_timestamp_seconds", "gauge", &target),
         ("round_duration_seconds", "gauge", &target),
         ("round_probes", "gauge", &target),
