@@ -195,7 +195,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ExitErro
         Some(Command::Trace(arguments)) => trace::run(&arguments),
         Some(Command::Demo(arguments)) => demo::run(&arguments),
         Some(Command::Compare(arguments)) => compare::run(&arguments),
-        Some(Command::Generate(arguments)) => generate::run(&arguments, Cli::command()),
+        Some(Command::Generate(arguments)) => generate::run(&arguments, &Cli::command()),
         None => serve::run(&cli.serve),
     }
 }
