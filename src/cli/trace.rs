@@ -126,9 +126,18 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
         let (network, _driver) = Network::start(sockets, secret, module.pps).map_err(ExitError::failed)?;
         let started = clock::timestamp();
         let running = network.begin(request).map_err(ExitError::failed)?;
-        let (mut trace, interrupted) = progress::watch(running).await.map_err(ExitError::failed)?;
+        let (mut trace, mut interrupted) = progress::watch(running).await.map_err(ExitError::failed)?;
         if arguments.resolve && !interrupted {
-            trace.annotations.names = Names::default().resolve(&trace.addresses(), NAMES_PATIENCE).await;
+            let (names, addresses) = (Names::default(), trace.addresses());
+            let found = names.resolve(&addresses, NAMES_PATIENCE);
+            trace.annotations.names = match progress::wait("looking up names", found).await {
+                Some(found) => found,
+                None => {
+                    interrupted = true;
+                    // What is known by now.
+                    names.known(&addresses).0
+                }
+            };
         }
         Ok::<_, ExitError>((started, trace, interrupted))
     });
@@ -263,16 +272,6 @@ mod tests {
     }
 
     #[test]
-    fn options_that_contradict_each_other_are_refused() {
-        for (options, option) in
-            [("--first-ttl 5 --max-ttl 4", "--first-ttl"), ("--paths 7 --source-port 65530", "--paths")]
-        {
-            let told = module_of(options).unwrap_err();
-            assert!(told.starts_with(option) && told.contains("allowed"), "{options}: {told}");
-        }
-    }
-
-    #[test]
     fn a_number_of_flows_means_the_strategy_that_has_one() {
         let cases = [
             ("", Ok((Strategy::MdaLite, 16))),
@@ -288,6 +287,16 @@ mod tests {
                 expected,
                 "{options}"
             );
+        }
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        for (options, option) in
+            [("--first-ttl 5 --max-ttl 4", "--first-ttl"), ("--paths 7 --source-port 65530", "--paths")]
+        {
+            let told = module_of(options).unwrap_err();
+            assert!(told.starts_with(option) && told.contains("allowed"), "{options}: {told}");
         }
     }
 
