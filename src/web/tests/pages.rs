@@ -72,7 +72,7 @@ fn a_target_has_its_route_its_hops_and_its_changes() {
         "\u{2212} hop 2: 2001:db8::7 \u{2212} hop 1: 192.0.2.1 \u{2192} 2001:db8::7 + hop 2: 198.51.100.1",
         "Flows 1 flow moved to another way that was known",
         "Reachability the destination is reached again",
-        "Length 4 to 4 hops before, 4 to 5 now",
+        "Length 4 hops before, 4 to 5 now",
     ] {
         assert!(read.contains(told), "{told}: {read}");
     }
