@@ -40,14 +40,14 @@ fn the_landing_page_lists_the_targets() {
     assert_eq!(
         rows,
         [
-            "gone|nowhere.example.net|–|failed no such host||–||–|–|0|–|2026-01-02 03:04:05|".to_owned(),
-            format!("lost|www.example.net|203.0.113.9|not reached||1|{history}|1|–|0|–|2026-01-02 03:04:05|"),
-            format!("moved|www.example.net|203.0.113.9|up||2|{history}|4|9.00 ms|11|{times}|"),
-            "new|new.example.net|–|not tried yet||–||–|–|0|–|–|".to_owned(),
+            "gone|nowhere.example.net|–|failed no such host||–|–|–|0||–|2026-01-02 03:04:05|".to_owned(),
+            format!("lost|www.example.net|203.0.113.9|not reached||1|1|–|0|{history}|–|2026-01-02 03:04:05|"),
+            format!("moved|www.example.net|203.0.113.9|up||2|4|9.00 ms|11|{history}|{times}|"),
+            "new|new.example.net|–|not tried yet||–|–|–|0||–|–|".to_owned(),
             format!(
-                "partly|www.example.net|203.0.113.9|1 of 2 flows||1|{history}|3|1.00 ms|0|–|2026-01-02 03:04:05|"
+                "partly|www.example.net|203.0.113.9|1 of 2 flows||1|3|1.00 ms|0|{history}|–|2026-01-02 03:04:05|"
             ),
-            format!("shop|www.example.net|203.0.113.9|up||2|{history}|4|9.00 ms|0|–|2026-01-02 03:04:05|"),
+            format!("shop|www.example.net|203.0.113.9|up||2|4|9.00 ms|0|{history}|–|2026-01-02 03:04:05|"),
         ]
     );
     assert!(page.contains("3 of 6 up"));
