@@ -152,7 +152,7 @@ fn write_paths(out: &mut String, route: &Route) -> fmt::Result {
     let ttls: Vec<_> = rows.ttls.iter().map(Ttl::to_string).collect();
     let columns: Vec<_> =
         std::iter::once("#Flows").chain(ttls.iter().map(String::as_str)).chain([""]).collect();
-    write_head(out, "Flow paths", &columns)?;
+    write_head(out, "Paths", &columns)?;
     for row in &rows.rows {
         write!(out, "<tr><th scope=\"row\" class=\"number\">{}</th>", row.flows.len())?;
         for &ttl in &rows.ttls {
@@ -168,6 +168,10 @@ fn write_paths(out: &mut String, route: &Route) -> fmt::Result {
     out.push_str(END);
     if rows.hidden > 0 {
         writeln!(out, "<p class=\"muted\">{} not shown.</p>", plural(rows.hidden as u128, "more path"))?;
+    }
+    if rows.undecided > 0 {
+        let flows = plural(rows.undecided as u128, "more flow");
+        writeln!(out, "<p class=\"muted\">{flows} asked at too few hops to tell the path.</p>")?;
     }
     Ok(())
 }

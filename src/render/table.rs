@@ -107,6 +107,10 @@ fn show(report: &Report<'_>, options: TableOptions, write: impl FnOnce(&Table<'_
         let more = plural(table.rows.hidden as u128, &format!("more {noun}"));
         out.push_str(&format!("\n{more} not shown; --format json has all flows\n"));
     }
+    if table.rows.undecided > 0 {
+        let flows = plural(table.rows.undecided as u128, "more flow");
+        out.push_str(&format!("\n{flows} asked at too few hops to tell the path\n"));
+    }
     out
 }
 
@@ -116,14 +120,14 @@ type Told = BTreeSet<(Ttl, IpAddr)>;
 struct Table<'a> {
     annotations: &'a Annotations,
     route: &'a Route,
-    rows: Rows<'a>,
+    rows: Rows,
     dedup: bool,
     colour: bool,
 }
 
 impl Table<'_> {
     /// A heading with the hops, then a row of cells a path.
-    fn matrix(&self, rows: &[Row<'_>]) -> Vec<Vec<Cell>> {
+    fn matrix(&self, rows: &[Row]) -> Vec<Vec<Cell>> {
         let first = vec![Word::styled(if self.dedup { "flows" } else { "flow" }, HEADING)];
         let hops = self.rows.ttls.iter().map(|&ttl| self.heading(ttl));
         let mut matrix = vec![std::iter::once(first).chain(hops).collect()];
@@ -139,7 +143,7 @@ impl Table<'_> {
         matrix
     }
 
-    fn flows(&self, row: &Row<'_>) -> String {
+    fn flows(&self, row: &Row) -> String {
         match row.flows.as_slice() {
             [flow] if !self.dedup => flow.to_string(),
             flows => flows.len().to_string(),
@@ -152,7 +156,7 @@ impl Table<'_> {
         std::iter::once(ttl).chain(loss.map(|loss| Word::styled(loss, BAD))).collect()
     }
 
-    fn cell(&self, row: &Row<'_>, above: Option<&Row<'_>>, ttl: Ttl, told: &mut Told) -> Cell {
+    fn cell(&self, row: &Row, above: Option<&Row>, ttl: Ttl, told: &mut Told) -> Cell {
         let Some(address) = row.at(ttl) else {
             return Vec::new();
         };
@@ -207,8 +211,8 @@ impl Table<'_> {
     fn write_path(
         &self,
         out: &mut String,
-        row: &Row<'_>,
-        above: Option<&Row<'_>>,
+        row: &Row,
+        above: Option<&Row>,
         width: usize,
         told: &mut Told,
     ) {
@@ -219,7 +223,7 @@ impl Table<'_> {
             Word::styled(format!("{hops:>5}  as above"), MUTED).write(out, self.colour);
             out.push('\n');
         };
-        for hop in row.hops {
+        for hop in &row.hops {
             let is_same =
                 hop.address.is_some() && above.is_some_and(|above| above.at(hop.ttl) == Some(hop.address));
             if is_same {

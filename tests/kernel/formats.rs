@@ -44,6 +44,31 @@ fn every_format_is_printed_and_nothing_else() {
     }
 }
 
+/// A discovery asks most flows at a few hops only; the table has a row a path nevertheless.
+#[test]
+fn the_default_table_has_a_row_a_path() {
+    if lab::skipped() {
+        return;
+    }
+    let detour = "s -> r1\nr1 -> a1 -> r2\nr1 -> b1 -> b2 -> r2\nr2 -> r3 -> d".parse().unwrap();
+    for (topology, paths) in [(detour, 2), (topology("diamond4"), 4), (topology("unequal"), 2)] {
+        let lab = Lab::build(&topology, Options::routers());
+        let destination = lab.destination(Family::V4).to_string();
+        for seed in ["1", "2"] {
+            let output = run(&lab, &["trace", "--seed", seed, &destination]);
+            let table = String::from_utf8(output.stdout).unwrap();
+            assert!(table.starts_with(&format!("{paths} paths, ")), "{table}");
+            // Below the heading a row begins with its number of flows, and none is without its first hop.
+            let rows = table.lines().skip(3).filter(|line| {
+                line.len() > 5 && line.get(..5).is_some_and(|flows| flows.trim().parse::<u32>().is_ok())
+            });
+            let rows: Vec<_> = rows.collect();
+            assert_eq!(rows.len(), paths, "{table}");
+            assert!(rows.iter().all(|row| row.get(7..8).is_some_and(|first| first != " ")), "{table}");
+        }
+    }
+}
+
 /// Types Ctrl-C into a terminal as soon as the line of progress tells of the third hop.
 #[test]
 fn progress_is_shown_on_a_terminal_and_an_interrupt_prints_what_is_known() {
