@@ -67,7 +67,6 @@ fn a_target_has_its_route_its_hops_and_its_changes() {
         "Path changes11",
         "1 3 of 3 192.0.2.1 r1.example.net AS64496 3 1.10 ms 1.20 ms 1.90 ms",
         "16004/24001",
-        "loss 33 %",
         "Path 1 node and 1 link went, 1 node and 1 link came; 2 flows moved",
         "\u{2212} hop 2: 2001:db8::7 \u{2212} hop 1: 192.0.2.1 \u{2192} 2001:db8::7 + hop 2: 198.51.100.1",
         "Flows 1 flow moved to another way that was known",
