@@ -195,7 +195,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ExitErro
         Some(Command::Trace(arguments)) => trace::run(&arguments),
         Some(Command::Demo(arguments)) => demo::run(&arguments),
         Some(Command::Compare(arguments)) => compare::run(&arguments),
-        Some(Command::Generate(arguments)) => generate::run(&arguments, Cli::command()),
+        Some(Command::Generate(arguments)) => generate::run(&arguments, &Cli::command()),
         None => serve::run(&cli.serve),
     }
 }
@@ -269,6 +269,10 @@ mod tests {
             ("--config.fil=a", "unexpected argument '--config.fil' found; tip: "),
             ("trace", "the following required arguments were not provided: <HOST>"),
             ("trace --max-ttl 256 h", "invalid value '256' for '--max-ttl <TTL>': allowed is 1 to 255"),
+            (
+                "trace --protocol sctp h",
+                "invalid value 'sctp' for '--protocol <PROTOCOL>' [possible values: ",
+            ),
             ("trace --format pdf h", "invalid value 'pdf' for '--format <FORMAT>' [possible values: "),
             ("demo --web.listen-address=foo", "`foo` is no address to listen on; write HOST:PORT"),
             ("demo --config.file=a", "unexpected argument '--config.file' found"),
@@ -282,6 +286,7 @@ mod tests {
             ("--web.telemetry-path=/a?b", "--web.telemetry-path: `/a?b` is no path; allowed is"),
             ("trace --first-ttl 9 --max-ttl 5 h", "--first-ttl: 9 is above max_ttl, which is 5; allowed is"),
             ("trace --source 192.0.2.1 -6 h", "--source: 192.0.2.1 does not fit family v6; allowed is"),
+            ("trace --strategy mda --paths 32 h", "--paths: only for --strategy fixed"),
             ("trace --source-port 65530 --paths 100 h", "--paths: 100 flows do not fit in the 6 ports from"),
             ("trace --source-port 65530 h", "--source-port: the 6 ports from 65530 on do not hold 16 flows"),
         ];

@@ -334,7 +334,7 @@ impl Monitor {
         let Verdict { came, went, stayed, moved, lost, found, reached, lengths, .. } = verdict;
         if let Some([before, now]) = lengths.filter(|_| is_path_change || !moved.is_empty()) {
             self.counters.length_changes += 1;
-            let detail = format!("{} to {} hops before, {} to {} now", before.0, before.1, now.0, now.1);
+            let detail = format!("{} {} before, {} now", span(before), hops(before.1), span(now));
             self.note(Change { kind: ChangeKind::Length, flows: moved.clone(), detail, ..Change::at(at) });
         }
         if let Some(detail) = systems {
@@ -355,7 +355,13 @@ impl Monitor {
             let detail = match reached {
                 [true, false] => "the destination is out of reach".to_owned(),
                 [false, true] => "the destination is in reach".to_owned(),
-                _ => format!("{} flows lost, {} back, others reach the destination", lost.len(), found.len()),
+                _ => {
+                    let parts = [(lost.len(), "lost"), (found.len(), "back")].into_iter();
+                    let parts = parts.filter(|(count, _)| *count > 0);
+                    let parts: Vec<_> =
+                        parts.map(|(count, word)| format!("{} {word}", flows(count))).collect();
+                    format!("{}, others reach the destination", parts.join(", "))
+                }
             };
             let flows = lost.into_iter().chain(found).collect();
             self.note(Change { kind: ChangeKind::Reachability, flows, detail, ..Change::at(at) });
@@ -386,6 +392,19 @@ impl Monitor {
 }
 
 /// The autonomous systems of a trace's addresses, as far as they are known; `None` where nobody knows any.
+/// Lengths from the shortest to the longest; the longest says how many hops they are.
+fn span((shortest, longest): (u8, u8)) -> String {
+    if shortest == longest { longest.to_string() } else { format!("{shortest} to {longest}") }
+}
+
+const fn hops(count: u8) -> &'static str {
+    if count == 1 { "hop" } else { "hops" }
+}
+
+fn flows(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "flow" } else { "flows" })
+}
+
 fn systems_of(trace: &Trace, systems: Option<&dyn Systems>) -> Option<BTreeMap<IpAddr, u32>> {
     let systems = systems?;
     let known = trace.addresses().into_iter();

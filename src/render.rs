@@ -16,6 +16,7 @@ mod svg;
 mod table;
 mod verdict;
 mod vis;
+mod ways;
 
 #[cfg(test)]
 pub(crate) mod sample;

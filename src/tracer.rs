@@ -330,12 +330,14 @@ impl Tracer {
     /// How far the trace has come.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        let cells = self.evidence.flows().flat_map(|(_, cells)| cells);
+        // What lies beyond the end of its flow is the destination once more.
+        let flows = self.evidence.flows();
+        let cells = flows.flat_map(|(flow, cells)| cells.range(..=self.evidence.end_ttl(flow)));
         let nodes: BTreeSet<_> = cells.filter_map(|(ttl, cell)| Some((ttl, cell.address()?))).collect();
         Progress {
             probes_sent: self.probes_sent,
             replies_received: self.replies_received,
-            hops: self.farthest.map_or(0, Ttl::get),
+            hops: nodes.last().map_or(0, |(ttl, _)| ttl.get()),
             nodes: nodes.len(),
         }
     }

@@ -13,10 +13,10 @@ const DIFFERENT: u8 = 3;
 /// Options of `compare`.
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
-    /// The trace before, as `trace --format json` wrote it.
+    /// The trace before, as `trace --format json` wrote it; `-` is standard input.
     #[arg(value_name = "A.json")]
     before: PathBuf,
-    /// The trace after.
+    /// The trace after; `-` is standard input.
     #[arg(value_name = "B.json")]
     after: PathBuf,
     /// How the difference is printed.
@@ -32,6 +32,9 @@ enum Format {
 
 /// Reads both, compares them and prints the difference.
 pub(super) fn run(arguments: &CompareArgs) -> Result<(), ExitError> {
+    if [&arguments.before, &arguments.after].into_iter().all(|path| is_input(path)) {
+        return Err(ExitError::Usage("only one of the two can be standard input".to_owned()));
+    }
     let (before, after) = (read(&arguments.before)?, read(&arguments.after)?);
     let difference = compare::compare(&before, &after);
     print(&match arguments.format {
@@ -46,10 +49,19 @@ pub(super) fn run(arguments: &CompareArgs) -> Result<(), ExitError> {
     if difference.same { Ok(()) } else { Err(ExitError::Outcome(DIFFERENT)) }
 }
 
+fn is_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 fn read(path: &Path) -> Result<Saved, ExitError> {
     let complain = |error: &dyn std::fmt::Display| ExitError::Failed(format!("{}: {error}", path.display()));
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| complain(&format!("{error}; name a file that `trace --format json` wrote")))?;
+    let text = if is_input(path) {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text =
+        text.map_err(|error| complain(&format!("{error}; name a file that `trace --format json` wrote")))?;
     Saved::parse(&text).map_err(|error| complain(&error))
 }
 
@@ -79,6 +91,7 @@ mod tests {
                 run(&CompareArgs { before: before.clone(), after: after.clone(), format })
             };
             assert!(run(&one, &one).is_ok());
+            assert!(matches!(run(&"-".into(), &"-".into()), Err(ExitError::Usage(_))));
             assert!(matches!(run(&one, &other), Err(ExitError::Outcome(3))));
             for bad in [&broken, &missing] {
                 let told = run(&one, bad).unwrap_err();

@@ -16,10 +16,7 @@ const BEAT: Duration = Duration::from_millis(100);
 /// Waits for a trace, showing on standard error how far it has come, where that is a terminal. After Ctrl-C the trace is what is
 /// known by then. Returns with it whether that happened.
 pub(super) async fn watch(mut running: Running) -> Result<(Trace, bool), Stopped> {
-    let line = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-        line.set_style(style);
-    }
+    let mut line = line();
     let mut interrupt = pin!(tokio::signal::ctrl_c());
     let mut beat = tokio::time::interval(BEAT);
     // Most traces are over before there is anything to show.
@@ -41,11 +38,47 @@ pub(super) async fn watch(mut running: Running) -> Result<(Trace, bool), Stopped
             }
             _ = beat.tick(), if !line.is_hidden() => {
                 if let Some(progress) = running.progress().await {
-                    line.set_message(message(progress));
+                    // The message alone draws nothing: once a beat is enough.
+                    line = line.with_message(message(progress));
                     line.tick();
                 }
             }
         }
+    }
+}
+
+/// Waits for something else, saying so on that line. `None` where Ctrl-C came first.
+pub(super) async fn wait<T>(what: &'static str, work: impl Future<Output = T>) -> Option<T> {
+    let line = line().with_message(what);
+    let mut work = pin!(work);
+    let mut interrupt = pin!(tokio::signal::ctrl_c());
+    let mut beat = tokio::time::interval(BEAT);
+    beat.reset();
+    let mut waits = true;
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                line.finish_and_clear();
+                return Some(done);
+            }
+            signal = &mut interrupt, if waits => {
+                waits = false;
+                if signal.is_ok() {
+                    line.finish_and_clear();
+                    return None;
+                }
+            }
+            _ = beat.tick(), if !line.is_hidden() => line.tick(),
+        }
+    }
+}
+
+/// A line that is never wider than the terminal; it is drawn when it is told to.
+fn line() -> ProgressBar {
+    let line = ProgressBar::new_spinner();
+    match ProgressStyle::with_template("{spinner} {wide_msg}") {
+        Ok(style) => line.with_style(style),
+        Err(_) => line,
     }
 }
 

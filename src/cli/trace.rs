@@ -5,10 +5,14 @@ use std::{
     io::{self, Write as _},
     net::IpAddr,
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 
 use super::{ExitError, print, progress};
 use crate::{
@@ -38,7 +42,7 @@ pub(super) struct TraceArgs {
     #[arg(value_name = "HOST")]
     host: Host,
     /// Protocol of the probes.
-    #[arg(long, value_name = "udp|icmp|tcp", default_value_t = Module::default().protocol)]
+    #[arg(long, value_parser = one_of::<Protocol>(Protocol::ALL.map(Protocol::name)), default_value_t = Module::default().protocol)]
     protocol: Protocol,
     /// IPv4 only.
     #[arg(short = '4', conflicts_with = "v6")]
@@ -46,15 +50,15 @@ pub(super) struct TraceArgs {
     /// IPv6 only.
     #[arg(short = '6')]
     v6: bool,
-    /// How probes are chosen.
-    #[arg(long, value_name = "mda-lite|mda|fixed", default_value_t = Module::default().strategy)]
-    strategy: Strategy,
+    /// How probes are chosen: `mda-lite` unless this or `--paths` is given.
+    #[arg(long, value_parser = one_of::<Strategy>(Strategy::ALL.map(Strategy::name)))]
+    strategy: Option<Strategy>,
     /// Confidence that the whole route is found, between 0 and 1.
     #[arg(long, value_parser = confidence, default_value = "0.95")]
     confidence: Confidence,
-    /// Flows of strategy `fixed`.
-    #[arg(long, value_name = "N", default_value_t = Module::default().flows, value_parser = clap::value_parser!(u16).range(1..))]
-    paths: u16,
+    /// Flows of strategy `fixed`, which is then the strategy; 16 where that alone is given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    paths: Option<u16>,
     /// Nearest hop asked.
     #[arg(long, value_name = "TTL", default_value = "1", value_parser = ttl)]
     first_ttl: Ttl,
@@ -131,9 +135,18 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<(), ExitError> {
         let (network, _driver) = Network::start(sockets, secret, module.pps).map_err(ExitError::failed)?;
         let started = clock::timestamp();
         let running = network.begin(request).map_err(ExitError::failed)?;
-        let (mut trace, interrupted) = progress::watch(running).await.map_err(ExitError::failed)?;
+        let (mut trace, mut interrupted) = progress::watch(running).await.map_err(ExitError::failed)?;
         if arguments.resolve && !interrupted {
-            trace.annotations.names = Names::default().resolve(&trace.addresses(), NAMES_PATIENCE).await;
+            let (names, addresses) = (Names::default(), trace.addresses());
+            let found = names.resolve(&addresses, NAMES_PATIENCE);
+            trace.annotations.names = match progress::wait("looking up names", found).await {
+                Some(found) => found,
+                None => {
+                    interrupted = true;
+                    // What is known by now.
+                    names.known(&addresses).0
+                }
+            };
         }
         Ok::<_, ExitError>((started, trace, interrupted))
     });
@@ -213,6 +226,13 @@ fn verdict(trace: &Trace) -> Result<(), ExitError> {
 }
 
 fn module(arguments: &TraceArgs) -> Result<Module, ExitError> {
+    let strategy = match (arguments.strategy, arguments.paths) {
+        (None, Some(_)) => Strategy::Fixed,
+        (Some(Strategy::Mda | Strategy::MdaLite), Some(_)) => {
+            return Err(ExitError::Usage("--paths: only for --strategy fixed".to_owned()));
+        }
+        (strategy, _) => strategy.unwrap_or_default(),
+    };
     let module = Module {
         protocol: arguments.protocol,
         family: match (arguments.v4, arguments.v6) {
@@ -220,24 +240,31 @@ fn module(arguments: &TraceArgs) -> Result<Module, ExitError> {
             (_, true) => FamilyChoice::V6,
             _ => FamilyChoice::Any,
         },
-        strategy: arguments.strategy,
+        strategy,
         confidence: arguments.confidence,
         first_ttl: arguments.first_ttl,
         max_ttl: arguments.max_ttl,
         timeout: arguments.wait,
-        flows: arguments.paths,
+        flows: arguments.paths.unwrap_or(Module::default().flows),
         source: arguments.source,
         source_port: arguments.source_port,
         destination_port: arguments.destination_port,
         pps: arguments.pps,
         ..Module::default()
     };
-    let flows_given = arguments.paths != Module::default().flows;
-    module.check(flows_given).map_err(|ModuleFault { key, wrong, allowed }| {
+    module.check(arguments.paths.is_some()).map_err(|ModuleFault { key, wrong, allowed }| {
         let option = if key == "flows" { "paths".to_owned() } else { key.replace('_', "-") };
         ExitError::Usage(format!("--{option}: {wrong}; allowed is {allowed}"))
     })?;
     Ok(module)
+}
+
+/// A value that is one of these words.
+fn one_of<T>(words: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<T>())
 }
 
 fn ttl(text: &str) -> Result<Ttl, String> {
@@ -280,6 +307,25 @@ mod tests {
                 let asked = module_of(&format!("--strategy {strategy} --protocol {protocol}"));
                 assert_eq!(asked.map(|module| (module.protocol, module.strategy)), Ok((protocol, strategy)));
             }
+        }
+    }
+
+    #[test]
+    fn a_number_of_flows_means_the_strategy_that_has_one() {
+        let cases = [
+            ("", Ok((Strategy::MdaLite, 16))),
+            ("--paths 32", Ok((Strategy::Fixed, 32))),
+            ("--paths 16", Ok((Strategy::Fixed, 16))),
+            ("--strategy fixed", Ok((Strategy::Fixed, 16))),
+            ("--strategy fixed --paths 32", Ok((Strategy::Fixed, 32))),
+            ("--strategy mda-lite --paths 32", Err("--paths: only for --strategy fixed".to_owned())),
+        ];
+        for (options, expected) in cases {
+            assert_eq!(
+                module_of(options).map(|module| (module.strategy, module.flows)),
+                expected,
+                "{options}"
+            );
         }
     }
 

@@ -34,6 +34,8 @@ const REPLACED: &str = "1 192.0.2.1@1000 192.0.2.2@2000 192.0.2.4@3000 192.0.2.9
 
 #[test]
 fn a_trace_is_the_same_as_itself() {
+    let others = told("1 192.0.2.1@1000 192.0.2.9@4000!", "2 192.0.2.1@1000 192.0.2.9@4000!");
+    assert!(others.contains("\nsame route\n"), "no flow is in both: {others}");
     for trace in [sample::diamond(), drawn("1 * *"), drawn(BEFORE)] {
         let one = saved(&trace);
         let difference = compare(&one, &one);
@@ -97,6 +99,8 @@ fn silence_is_no_evidence_of_another_way_but_of_another_node() {
     let difference = difference(BEFORE, silent);
     assert!(!difference.same && difference.flows_moved.is_empty());
     assert_eq!(difference.silent, [Silent { ttl: 2, before: 0, after: 1 }]);
+    let said = told(BEFORE, silent);
+    assert!(said.contains(", 1 hop differs in silent nodes, "), "{said}");
     let ends = difference.links_came.iter().map(|link| (link.ttl, link.from.is_none(), link.to.is_none()));
     assert_eq!(ends.collect::<Vec<_>>(), [(1, false, true), (2, true, false)]);
 }

@@ -73,7 +73,9 @@ fn verdict(difference: &Difference) -> String {
     part(difference.nodes_went.len(), "node", "went");
     part(difference.nodes_came.len(), "node", "came");
     part(difference.nodes_shifted.len(), "node", "shifted");
-    part(difference.silent.len(), "hop", "differ in silent nodes");
+    let differs =
+        if difference.silent.len() == 1 { "differs in silent nodes" } else { "differ in silent nodes" };
+    part(difference.silent.len(), "hop", differs);
     part(difference.links_went.len(), "link", "went");
     part(difference.links_came.len(), "link", "came");
     match (difference.reached.before, difference.reached.after) {
@@ -81,11 +83,15 @@ fn verdict(difference: &Difference) -> String {
         (false, true) => parts.push("the destination is reached now".to_owned()),
         _ => {}
     }
-    let moved =
-        format!("{} of {} moved", difference.flows_moved.len(), count(difference.flows_compared, "flow"));
     let route =
         if difference.same { "same route".to_owned() } else { format!("different: {}", parts.join(", ")) };
-    format!("{route}; {moved}")
+    match difference.flows_compared {
+        // A caution says that no flow was asked in both.
+        0 => route,
+        compared => {
+            format!("{route}; {} of {} moved", difference.flows_moved.len(), count(compared, "flow"))
+        }
+    }
 }
 
 fn write_nodes(out: &mut String, difference: &Difference) -> fmt::Result {

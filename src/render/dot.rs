@@ -17,7 +17,7 @@ pub(super) fn text(report: &Report<'_>) -> String {
 }
 
 fn write_graph(out: &mut String, report: &Report<'_>) -> fmt::Result {
-    let Graph { vertices, edges } = Graph::of(report);
+    let Graph { vertices, edges, .. } = Graph::of(report);
     let title = format!("{}: {}", report.host, verdict(report.trace));
     writeln!(out, "digraph route {{")?;
     writeln!(out, "  graph [rankdir=LR, label={}, labelloc=t, fontname=\"sans-serif\"];", Quoted(&title))?;

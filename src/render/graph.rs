@@ -1,7 +1,12 @@
 //! A route as one graph with the source as its first node: what all pictures draw.
 
-use super::{Report, label};
-use crate::route::Node;
+use std::collections::BTreeMap;
+
+use super::{
+    Report,
+    label::{self, Losses},
+};
+use crate::{probe::Ttl, route::Node};
 
 /// A node of the picture.
 #[derive(Debug)]
@@ -16,6 +21,8 @@ pub(super) struct Vertex<'a> {
     pub(super) hostname: Option<&'a str>,
     /// The autonomous system that its address belongs to, where that is known.
     pub(super) asn: Option<u32>,
+    /// What of the probes to it was lost, in words.
+    pub(super) loss: Option<String>,
 }
 
 /// Two vertices at consecutive hops.
@@ -38,6 +45,8 @@ pub(super) struct Edge {
 pub(super) struct Graph<'a> {
     pub(super) vertices: Vec<Vertex<'a>>,
     pub(super) edges: Vec<Edge>,
+    /// What was lost at each hop.
+    pub(super) losses: BTreeMap<Ttl, Losses>,
 }
 
 impl<'a> Graph<'a> {
@@ -51,14 +60,18 @@ impl<'a> Graph<'a> {
             name: trace.source.to_string(),
             hostname: None,
             asn: None,
+            loss: None,
         };
-        let mut graph = Self { vertices: vec![source], edges: Vec::new() };
+        let mut graph = Self { vertices: vec![source], edges: Vec::new(), losses: Losses::of(trace) };
         let mut starts = Vec::new();
         for hop in hops {
             starts.push(graph.vertices.len());
+            let losses = graph.losses.get(&hop.ttl);
             graph.vertices.extend(hop.nodes.iter().map(|node| {
                 let (hostname, asn) = trace.annotations.of(node);
-                Vertex { ttl: hop.ttl.get(), node: Some(node), name: label::address(node), hostname, asn }
+                let loss = losses.and_then(|losses| losses.node(node)).map(str::to_owned);
+                let (ttl, name) = (hop.ttl.get(), label::address(node));
+                Vertex { ttl, node: Some(node), name, hostname, asn, loss }
             }));
         }
         for (place, node) in hops.first().into_iter().flat_map(|hop| hop.nodes.iter().enumerate()) {
@@ -87,6 +100,7 @@ impl Vertex<'_> {
         });
         let hostname = self.hostname.map(str::to_owned);
         let asn = self.asn.map(label::asn);
-        hostname.into_iter().chain(asn).chain(rtt).chain(label::remarks(node)).collect()
+        let loss = self.loss.clone();
+        hostname.into_iter().chain(asn).chain(rtt).chain(loss).chain(label::remarks(node)).collect()
     }
 }

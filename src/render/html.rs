@@ -4,15 +4,15 @@ use std::fmt::{self, Write};
 
 use super::{
     Report, Text,
-    label::{self, milliseconds},
+    label::{self, Losses, milliseconds},
     rows::Rows,
     svg, timestamp,
     verdict::{plural, verdict},
 };
 use crate::{
-    annotations::Annotations,
     probe::Ttl,
     route::{Diamond, Hop, Node, Route},
+    trace::Trace,
 };
 
 const STYLE: &str = include_str!("base.css");
@@ -56,7 +56,7 @@ fn write_page(out: &mut String, report: &Report<'_>) -> fmt::Result {
         timestamp(report.started),
     )?;
     writeln!(out, "<div class=\"scroll\">\n{}</div>", svg::inline(report, false))?;
-    write_hops(out, &trace.route, &trace.annotations)?;
+    write_hops(out, trace)?;
     write_paths(out, &trace.route)?;
     write_diamonds(out, &trace.route.diamonds)?;
     out.push_str("</body>\n</html>\n");
@@ -78,7 +78,8 @@ fn write_head(out: &mut String, title: &str, columns: &[&str]) -> fmt::Result {
 
 const END: &str = "</tbody>\n</table>\n</div>\n";
 
-fn write_hops(out: &mut String, route: &Route, annotations: &Annotations) -> fmt::Result {
+fn write_hops(out: &mut String, trace: &Trace) -> fmt::Result {
+    let Trace { route, annotations, .. } = trace;
     if route.hops.is_empty() {
         return Ok(());
     }
@@ -99,6 +100,7 @@ fn write_hops(out: &mut String, route: &Route, annotations: &Annotations) -> fmt
     let columns: Vec<_> =
         columns.into_iter().filter_map(|(is_there, name)| is_there.then_some(name)).collect();
     write_head(out, "Hops", &columns)?;
+    let losses = Losses::of(trace);
     for hop in &route.hops {
         for (index, node) in hop.nodes.iter().enumerate() {
             out.push_str("<tr>");
@@ -108,12 +110,13 @@ fn write_hops(out: &mut String, route: &Route, annotations: &Annotations) -> fmt
             write!(out, "<td>{}</td>", Text(&label::address(node)))?;
             let (name, asn) = annotations.of(node);
             if has_names {
-                write!(out, "<td>{}</td>", Text(name.unwrap_or_default()))?;
+                write!(out, "<td class=\"words\">{}</td>", Text(name.unwrap_or_default()))?;
             }
             if has_systems {
                 write!(out, "<td>{}</td>", asn.map(label::asn).unwrap_or_default())?;
             }
-            write_node(out, node)?;
+            let loss = losses.get(&hop.ttl).and_then(|losses| losses.node(node));
+            write_node(out, node, loss)?;
             out.push_str("</tr>\n");
         }
     }
@@ -131,17 +134,17 @@ fn write_hop(out: &mut String, hop: &Hop) -> fmt::Result {
     )
 }
 
-fn write_node(out: &mut String, node: &Node) -> fmt::Result {
+fn write_node(out: &mut String, node: &Node, loss: Option<&str>) -> fmt::Result {
     let times = match node.rtt {
         Some(rtt) => [rtt.min, rtt.median, rtt.max].map(milliseconds),
         None => [NONE; 3].map(str::to_owned),
     };
-    let remarks: Vec<_> = label::remarks(node).collect();
+    let remarks: Vec<_> = loss.map(str::to_owned).into_iter().chain(label::remarks(node)).collect();
     write!(out, "<td class=\"number\">{}</td>", node.flows)?;
     for time in times {
         write!(out, "<td class=\"number\">{time}</td>")?;
     }
-    write!(out, "<td>{}</td>", Text(&remarks.join(", ")))
+    write!(out, "<td class=\"words\">{}</td>", Text(&remarks.join(", ")))
 }
 
 fn write_paths(out: &mut String, route: &Route) -> fmt::Result {
@@ -152,7 +155,7 @@ fn write_paths(out: &mut String, route: &Route) -> fmt::Result {
     let ttls: Vec<_> = rows.ttls.iter().map(Ttl::to_string).collect();
     let columns: Vec<_> =
         std::iter::once("#Flows").chain(ttls.iter().map(String::as_str)).chain([""]).collect();
-    write_head(out, "Flow paths", &columns)?;
+    write_head(out, "Paths", &columns)?;
     for row in &rows.rows {
         write!(out, "<tr><th scope=\"row\" class=\"number\">{}</th>", row.flows.len())?;
         for &ttl in &rows.ttls {
@@ -168,6 +171,10 @@ fn write_paths(out: &mut String, route: &Route) -> fmt::Result {
     out.push_str(END);
     if rows.hidden > 0 {
         writeln!(out, "<p class=\"muted\">{} not shown.</p>", plural(rows.hidden as u128, "more path"))?;
+    }
+    if rows.undecided > 0 {
+        let flows = plural(rows.undecided as u128, "more flow");
+        writeln!(out, "<p class=\"muted\">{flows} asked at too few hops to tell the path.</p>")?;
     }
     Ok(())
 }

@@ -1,13 +1,16 @@
 //! Words that several formats have in common, and text made safe for where it goes.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Write},
+    net::IpAddr,
     time::Duration,
 };
 
 use crate::{
-    probe::MplsLabel,
+    probe::{MplsLabel, Ttl},
     route::{Balancing, Hop, Node},
+    trace::Trace,
 };
 
 /// What stands for a silent node.
@@ -59,15 +62,73 @@ pub(super) fn remarks(node: &Node) -> impl Iterator<Item = String> {
     words.chain(peculiarities(node).map(str::to_owned))
 }
 
-/// The share of probes to a hop that was not answered, in whole percent; `None` where all were. Where a node limits its answers,
-/// what is missing is no loss.
+/// What was lost at a hop, in words: where it can be told, of which node.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    /// Of the hop as a whole: packets of flows of which nobody knows whom they met.
+    pub(crate) hop: Option<String>,
+    /// Of its answering nodes.
+    nodes: BTreeMap<IpAddr, String>,
+}
+
+impl Losses {
+    /// The losses at each hop of a trace. What goes to a node that never answers, and what one that limits its answers leaves
+    /// unanswered, is not lost.
+    pub(crate) fn of(trace: &Trace) -> BTreeMap<Ttl, Self> {
+        trace.route.hops.iter().map(|hop| (hop.ttl, Self::at(trace, hop))).collect()
+    }
+
+    fn at(trace: &Trace, hop: &Hop) -> Self {
+        if hop.nodes.iter().any(|node| node.rate_limited) {
+            return Self::default();
+        }
+        // Who does not get through may have been lost before, or elsewhere.
+        let mut lost = trace.route.flows.iter().filter(|flow| flow.reached == Some(false));
+        let is_dead =
+            lost.any(|flow| flow.hops.iter().any(|step| step.ttl == hop.ttl && step.address.is_none()));
+        if let ([Node { address: Some(address), .. }], false) = (hop.nodes.as_slice(), is_dead) {
+            return Self { hop: None, nodes: loss(hop).map(|loss| (*address, loss)).into_iter().collect() };
+        }
+        // Packets sent and answered by whom the flow met; only a trace that was just made knows.
+        let mut counts: BTreeMap<Option<IpAddr>, (u32, u32)> = BTreeMap::new();
+        for (flow, cell) in trace.evidence.at(hop.ttl) {
+            let flows = &trace.route.flows;
+            let path = flows.binary_search_by_key(&flow, |path| path.id).ok().and_then(|at| flows.get(at));
+            if path.is_some_and(|path| path.hops.iter().any(|step| step.ttl == hop.ttl)) {
+                let (sent, received) = counts.entry(cell.address()).or_default();
+                *sent += cell.sent;
+                *received += u32::try_from(cell.answers.len()).unwrap_or(u32::MAX);
+            }
+        }
+        let is_all_told = !counts.is_empty() && !counts.contains_key(&None);
+        let nodes = counts.into_iter().filter_map(|(address, (sent, received))| {
+            Some((address?, share(sent.checked_sub(received)?, sent)?))
+        });
+        Self { hop: loss(hop).filter(|_| !is_all_told), nodes: nodes.collect() }
+    }
+
+    /// Of a node.
+    pub(crate) fn node(&self, node: &Node) -> Option<&str> {
+        self.nodes.get(&node.address?).map(String::as_str)
+    }
+}
+
+/// The share of probes to a hop that was not answered, in whole percent; `None` where all were. Where a node limits its answers, or never
+/// answers, what is missing is no loss.
 pub(crate) fn loss(hop: &Hop) -> Option<String> {
-    let lost = hop.probes_sent.checked_sub(hop.replies_received).filter(|lost| *lost > 0)?;
-    if hop.nodes.iter().any(|node| node.rate_limited) {
+    if hop.nodes.iter().any(|node| node.rate_limited || node.address.is_none()) {
         return None;
     }
-    let percent = f64::from(lost) * 100.0 / f64::from(hop.probes_sent);
-    Some(if percent < 1.0 { "loss <1 %".to_owned() } else { format!("loss {percent:.0} %") })
+    share(hop.probes_sent.checked_sub(hop.replies_received)?, hop.probes_sent)
+}
+
+fn share(lost: u32, sent: u32) -> Option<String> {
+    let percent = f64::from(lost) * 100.0 / f64::from(sent);
+    match lost {
+        0 => None,
+        _ if percent < 1.0 => Some("loss <1 %".to_owned()),
+        _ => Some(format!("loss {percent:.0} %")),
+    }
 }
 
 /// Three significant digits, but no decimals from 100 ms on.
@@ -114,7 +175,7 @@ pub(crate) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::sample;
+    use crate::{flow::FlowId, render::sample};
 
     #[test]
     fn times_have_three_digits() {
@@ -145,5 +206,32 @@ mod tests {
         assert_eq!(hop(8, 7, false).as_deref(), Some("loss 12 %"));
         assert_eq!(hop(1000, 999, false).as_deref(), Some("loss <1 %"));
         assert_eq!(hop(8, 7, true), None);
+    }
+
+    #[test]
+    fn loss_is_told_of_the_node_that_left_probes_unanswered() {
+        // The second flow was asked twice at the second hop; nobody answered the third at the third.
+        let mut evidence = sample::evidence(
+            "1 192.0.2.1@1 192.0.2.2@1 192.0.2.4@1 192.0.2.9@1!
+             2 192.0.2.1@1 192.0.2.3@1 192.0.2.5@1 192.0.2.9@1!
+             3 192.0.2.1@1 192.0.2.3@1 *           192.0.2.9@1!",
+        );
+        evidence.sent(FlowId(2), Ttl::MIN.next());
+        let told = |trace: &Trace| {
+            let losses = Losses::of(trace);
+            let hops = trace.route.hops.iter().map(|hop| {
+                let of = &losses[&hop.ttl];
+                let nodes = hop.nodes.iter().map(|node| of.node(node).unwrap_or("").to_owned());
+                (of.hop.clone().unwrap_or_default(), nodes.collect::<Vec<_>>().join("|"))
+            });
+            hops.skip(1).take(2).collect::<Vec<_>>()
+        };
+        let mut trace = sample::trace(&evidence);
+        let unknown = [("loss 25 %".to_owned(), "|".to_owned()), (String::new(), "||".to_owned())];
+        assert_eq!(told(&trace), unknown, "without the evidence");
+        trace.evidence = evidence;
+        // The third hop has a node that never answers: what it was asked is not lost.
+        let known = [(String::new(), "|loss 33 %".to_owned()), (String::new(), "||".to_owned())];
+        assert_eq!(told(&trace), known);
     }
 }

@@ -53,6 +53,8 @@ const ORDER_SWEEPS: usize = 24;
 const HEIGHT_SWEEPS: usize = 120;
 /// How much more it matters that a link is level where neither end has another on that side: such chains should be straight.
 const CHAIN_WEIGHT: f64 = 8.0;
+/// Heights that differ by less are made the same.
+const SNAP: f64 = 5.0;
 /// Least gap between two layers, and the most that is added where links are steep.
 const GAP: f64 = 34.0;
 const MOST_EXTRA_GAP: f64 = 160.0;
@@ -295,7 +297,33 @@ fn heights(layers: &[Layer], neighbours: &Neighbours, order: &[Vec<usize>]) -> V
             level(layer, layers, neighbours, order, &mut heights);
         }
     }
+    for layer in 1..layers.len() {
+        snap(layer, layers, neighbours, &mut heights);
+    }
     heights
+}
+
+/// Puts nodes that stand nearly as high as one they are linked to just as high: a link that is almost level looks like a mistake. Where
+/// there is no room, the whole layer moves, unless one of its links is level already.
+fn snap(layer: usize, layers: &[Layer], neighbours: &Neighbours, heights: &mut [Vec<f64>]) {
+    let Some((before, [here, ..])) = heights.split_at_mut_checked(layer) else { return };
+    let (Some(before), Some(&Layer { pitch, .. })) = (before.last(), layers.get(layer)) else { return };
+    // How far a node is from the height of the nearest of those that it is linked to.
+    let off = |here: &[f64], node: usize| {
+        let own = here.get(node)?;
+        let linked = neighbours.before(layer, node).iter().filter_map(|&other| before.get(other));
+        linked.map(|y| y - own).min_by(|one, other| one.abs().total_cmp(&other.abs()))
+    };
+    for node in 0..here.len() {
+        let Some(step) = off(here, node).filter(|step| step.abs() < SNAP) else { continue };
+        let level = here.get(node).map_or(0.0, |own| own + step);
+        let mut others = here.iter().enumerate().filter(|(other, _)| *other != node);
+        if others.all(|(_, y)| (y - level).abs() >= pitch) {
+            here.iter_mut().skip(node).take(1).for_each(|y| *y = level);
+        } else if !(0..here.len()).any(|node| off(here, node).is_some_and(|step| step.abs() < 0.1)) {
+            here.iter_mut().for_each(|y| *y += step);
+        }
+    }
 }
 
 /// Gives the nodes of a layer the heights that make the links to its neighbours as level as can be.

@@ -15,7 +15,7 @@ pub(super) fn text(report: &Report<'_>) -> String {
 }
 
 fn write_chart(out: &mut String, report: &Report<'_>) -> fmt::Result {
-    let Graph { vertices, edges } = Graph::of(report);
+    let Graph { vertices, edges, .. } = Graph::of(report);
     writeln!(out, "flowchart LR")?;
     for (id, vertex) in vertices.iter().enumerate() {
         let (open, close) = match vertex.node {

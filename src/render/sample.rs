@@ -185,7 +185,7 @@ pub(crate) fn changed(mut snapshot: Snapshot) -> Snapshot {
         Change {
             kind: ChangeKind::Length,
             flows: vec![FlowId(33_460)],
-            detail: "4 to 4 hops before, 4 to 5 now".to_owned(),
+            detail: "4 hops before, 4 to 5 now".to_owned(),
             ..ago(3)
         },
         Change {

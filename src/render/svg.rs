@@ -11,7 +11,6 @@ use self::sheet::{Column, Detail, LINE, RADIUS, SMALL_LINE, SMALL_RADIUS, Sheet,
 use super::{
     Report, Text,
     graph::{Edge, Graph, Vertex},
-    label,
     layout::Place,
     verdict::{plural, verdict},
 };
@@ -158,7 +157,7 @@ impl<'a> Picture<'a> {
         )
     }
 
-    /// The number of each hop, with what was lost there.
+    /// The number of each hop, with what was lost there and cannot be told of a node.
     fn write_axis(&self, out: &mut String) -> fmt::Result {
         for column in &self.sheet.columns {
             let Some(Place { x, .. }) = column.vertices.first().and_then(|vertex| self.places.get(*vertex))
@@ -168,11 +167,12 @@ impl<'a> Picture<'a> {
             let hop = self.report.trace.route.hops.iter().find(|hop| hop.ttl.get() == column.ttl);
             let Some(hop) = hop else { continue };
             writeln!(out, "<text class=\"ttl\" x=\"{x:.1}\" y=\"{TTL_LINE}\">{}</text>", hop.ttl)?;
-            if let Some(loss) = label::loss(hop) {
+            let losses = self.graph.losses.get(&hop.ttl);
+            if let Some(loss) = losses.and_then(|losses| losses.hop.as_deref()) {
                 writeln!(
                     out,
                     "<text class=\"note bad\" x=\"{x:.1}\" y=\"{LOSS_LINE}\">{}</text>",
-                    Text(&loss)
+                    Text(loss)
                 )?;
             }
         }
@@ -254,11 +254,7 @@ impl<'a> Picture<'a> {
         };
         let mut at = y + radius + line;
         for text in lines(vertex, column.detail) {
-            let class = match (text.is_name, text.is_warning) {
-                (true, _) => "name",
-                (_, true) => "note warn",
-                _ => "note",
-            };
+            let class = text.class;
             writeln!(
                 out,
                 "<text class=\"{class}{size}\" x=\"{x:.1}\" y=\"{at:.1}\">{}</text>",

@@ -4,23 +4,21 @@
 //! What is known of a node stands where it is named first. Where a path meets the same node as the path before it there is a ditto
 //! mark, so that what differs stands out.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use anstyle::{AnsiColor, Style};
 
 use super::{
     Report, TableOptions,
     grid::{self, Cell, Word},
-    label,
+    label::{self, Losses},
     rows::{Row, Rows},
     verdict::{is_good, plural, verdict},
 };
-use crate::{
-    annotations::Annotations,
-    probe::Ttl,
-    route::{Node, Route},
-    strategy::Strategy,
-};
+use crate::{annotations::Annotations, probe::Ttl, route::Route, strategy::Strategy};
 
 /// The same node as in the path before.
 const DITTO: &str = "\"";
@@ -95,6 +93,7 @@ fn show(report: &Report<'_>, options: TableOptions, write: impl FnOnce(&Table<'_
         annotations: &trace.annotations,
         route,
         rows: Rows::of(route, dedup),
+        losses: Losses::of(trace),
         dedup,
         colour: options.colour,
     };
@@ -107,6 +106,10 @@ fn show(report: &Report<'_>, options: TableOptions, write: impl FnOnce(&Table<'_
         let more = plural(table.rows.hidden as u128, &format!("more {noun}"));
         out.push_str(&format!("\n{more} not shown; --format json has all flows\n"));
     }
+    if table.rows.undecided > 0 {
+        let flows = plural(table.rows.undecided as u128, "more flow");
+        out.push_str(&format!("\n{flows} asked at too few hops to tell the path\n"));
+    }
     out
 }
 
@@ -116,14 +119,15 @@ type Told = BTreeSet<(Ttl, IpAddr)>;
 struct Table<'a> {
     annotations: &'a Annotations,
     route: &'a Route,
-    rows: Rows<'a>,
+    rows: Rows,
+    losses: BTreeMap<Ttl, Losses>,
     dedup: bool,
     colour: bool,
 }
 
 impl Table<'_> {
     /// A heading with the hops, then a row of cells a path.
-    fn matrix(&self, rows: &[Row<'_>]) -> Vec<Vec<Cell>> {
+    fn matrix(&self, rows: &[Row]) -> Vec<Vec<Cell>> {
         let first = vec![Word::styled(if self.dedup { "flows" } else { "flow" }, HEADING)];
         let hops = self.rows.ttls.iter().map(|&ttl| self.heading(ttl));
         let mut matrix = vec![std::iter::once(first).chain(hops).collect()];
@@ -139,7 +143,7 @@ impl Table<'_> {
         matrix
     }
 
-    fn flows(&self, row: &Row<'_>) -> String {
+    fn flows(&self, row: &Row) -> String {
         match row.flows.as_slice() {
             [flow] if !self.dedup => flow.to_string(),
             flows => flows.len().to_string(),
@@ -147,12 +151,17 @@ impl Table<'_> {
     }
 
     fn heading(&self, ttl: Ttl) -> Cell {
-        let loss = self.route.hop(ttl).and_then(label::loss);
-        let ttl = Word::styled(ttl.to_string(), HEADING);
-        std::iter::once(ttl).chain(loss.map(|loss| Word::styled(loss, BAD))).collect()
+        let number = Word::styled(ttl.to_string(), HEADING);
+        std::iter::once(number).chain(self.loss(ttl)).collect()
     }
 
-    fn cell(&self, row: &Row<'_>, above: Option<&Row<'_>>, ttl: Ttl, told: &mut Told) -> Cell {
+    /// What was lost at a hop and cannot be told of a node.
+    fn loss(&self, ttl: Ttl) -> Option<Word> {
+        let loss = self.losses.get(&ttl)?.hop.as_ref()?;
+        Some(Word::styled(loss, BAD))
+    }
+
+    fn cell(&self, row: &Row, above: Option<&Row>, ttl: Ttl, told: &mut Told) -> Cell {
         let Some(address) = row.at(ttl) else {
             return Vec::new();
         };
@@ -181,7 +190,12 @@ impl Table<'_> {
         if let Some(node) = nodes.find(|node| node.address == address && told.insert((ttl, known))) {
             let name = self.annotations.hostname(known).map(label::printable);
             cell.extend(name.map(|name| Word::styled(name, MUTED)));
-            cell.extend(notes(node).map(|note| Word::styled(note, MUTED)));
+            cell.extend(node.rtt.map(|rtt| Word::styled(label::milliseconds(rtt.median), MUTED)));
+            let loss = self.losses.get(&ttl).and_then(|losses| losses.node(node));
+            cell.extend(loss.map(|loss| Word::styled(loss, BAD)));
+            let notes = label::mpls(&node.mpls).into_iter();
+            let notes = notes.chain(label::peculiarities(node).map(str::to_owned));
+            cell.extend(notes.map(|note| Word::styled(note, MUTED)));
         }
         cell
     }
@@ -204,14 +218,7 @@ impl Table<'_> {
         }
     }
 
-    fn write_path(
-        &self,
-        out: &mut String,
-        row: &Row<'_>,
-        above: Option<&Row<'_>>,
-        width: usize,
-        told: &mut Told,
-    ) {
+    fn write_path(&self, out: &mut String, row: &Row, above: Option<&Row>, width: usize, told: &mut Told) {
         let mut same: Option<(Ttl, Ttl)> = None;
         let flush = |out: &mut String, same: &mut Option<(Ttl, Ttl)>| {
             let Some((first, last)) = same.take() else { return };
@@ -219,7 +226,7 @@ impl Table<'_> {
             Word::styled(format!("{hops:>5}  as above"), MUTED).write(out, self.colour);
             out.push('\n');
         };
-        for hop in row.hops {
+        for hop in &row.hops {
             let is_same =
                 hop.address.is_some() && above.is_some_and(|above| above.at(hop.ttl) == Some(hop.address));
             if is_same {
@@ -229,8 +236,7 @@ impl Table<'_> {
             flush(out, &mut same);
             let mut words = self.node(hop.address, hop.ttl, told);
             let mut notes = words.split_off(1);
-            let loss = self.route.hop(hop.ttl).and_then(label::loss);
-            notes.extend(loss.map(|loss| Word::styled(loss, BAD)));
+            notes.extend(self.loss(hop.ttl));
             out.push_str(&format!("{:>5}  ", hop.ttl.get()));
             let mut used = 7;
             for word in words {
@@ -249,12 +255,6 @@ impl Table<'_> {
         }
         flush(out, &mut same);
     }
-}
-
-/// What stands below the address of a node: its round-trip time, labels and peculiarities.
-fn notes(node: &Node) -> impl Iterator<Item = String> {
-    let rtt = node.rtt.map(|rtt| label::milliseconds(rtt.median));
-    rtt.into_iter().chain(label::mpls(&node.mpls)).chain(label::peculiarities(node).map(str::to_owned))
 }
 
 /// Columns as rows.

@@ -24,7 +24,7 @@ struct Edge {
 }
 
 pub(super) fn text(report: &Report<'_>) -> String {
-    let Graph { vertices, edges } = Graph::of(report);
+    let Graph { vertices, edges, .. } = Graph::of(report);
     let node =
         |(id, vertex): (usize, super::graph::Vertex<'_>)| Node { id, label: vertex.name, level: vertex.ttl };
     let network = Network {

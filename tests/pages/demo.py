@@ -70,6 +70,25 @@ class Demo(unittest.TestCase):
         browser.open(URL + "/#sort=rtt:desc")
         self.assertEqual([float(text.split()[0]) for text in self.column("rtt")], rtts, "a link has the order")
 
+    def test_a_narrow_table_keeps_what_matters(self):
+        browser = self.browser
+        kept = {
+            1400: {"Host", "Address", "Route", "Paths", "Hops", "History", "Last round"},
+            1280: {"Address", "State", "Paths", "Hops", "RTT", "History", "Last path change"},
+            768: {"State", "Paths", "Hops", "RTT", "Path changes", "History"},
+            390: {"State", "Paths", "Hops", "RTT", "Path changes", "History"},
+        }
+        for width, heads in kept.items():
+            browser.look_like(width, 900)
+            browser.open("about:blank")
+            browser.open(URL + "/")
+            self.assertLessEqual(heads, set(browser.visible("#targets thead th")), width)
+        edge = "document.querySelector(arguments[0]).getBoundingClientRect().right"
+        self.assertLessEqual(browser.run(edge, self.head("hops")), 390, "without scrolling")
+        browser.open("about:blank")
+        browser.open(URL + "/#sort=last-round")
+        self.assertIn("Last round", browser.visible("#targets thead th"), "what sorts is seen")
+
     def test_the_table_filters(self):
         browser = self.browser
         browser.open("about:blank")

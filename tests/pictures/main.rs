@@ -36,6 +36,7 @@ fn shown(format: &str, report: &Report<'_>) -> String {
         "colour.txt" => render::table(report, TableOptions { width: Some(200), colour: true, ..plain }),
         "wide.txt" => render::wide(report, plain),
         "wide80.txt" => render::wide(report, TableOptions { width: Some(80), ..plain }),
+        "json" => render::json(report),
         "dot" => render::dot(report),
         "mmd" => render::mermaid(report),
         "vis.json" => render::vis(report),
@@ -66,6 +67,28 @@ fn formats_look_as_they_did() {
         }
     }
     assert!(wrong.is_empty(), "these differ; see `make pictures`\n{}", wrong.join("\n"));
+}
+
+/// The example with which the README begins is what comes of such a network, but for how long it took.
+#[test]
+fn the_example_of_the_readme_is_true() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, example) =
+        readme.split_once("    $ traceflow_exporter trace --paths 32 --dedup 10.0.0.8\n").unwrap();
+    let lines = example.lines().take_while(|line| !line.starts_with("    $ "));
+    let told: Vec<_> = lines.map(timeless).collect();
+    let trace = routes::trace("detour");
+    let shown = shown("table.txt", &Report { host: "10.0.0.8", started: STARTED, trace: &trace });
+    let shown: Vec<_> = shown.lines().map(timeless).collect();
+    assert_eq!(told.join("\n").trim_end(), shown.join("\n"));
+}
+
+/// The words of a line, without times.
+fn timeless(line: &str) -> String {
+    let words: Vec<_> = line.split_whitespace().collect();
+    let is_time = |place: usize| words.get(place + 1).is_some_and(|next| ["ms", "s"].contains(next));
+    let words = words.iter().enumerate().map(|(place, word)| if is_time(place) { "0" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Graphviz draws every node and every edge.

@@ -40,9 +40,12 @@ pub(super) enum Detail {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) text: String,
-    pub(super) is_name: bool,
-    pub(super) is_warning: bool,
+    /// The class of the style sheet.
+    pub(super) class: &'static str,
 }
+
+/// The class of names; all else are notes.
+const NAME: &str = "name";
 
 /// A layer as it is drawn.
 #[derive(Debug)]
@@ -105,7 +108,7 @@ fn layer(column: &mut Column, graph: &Graph<'_>) -> Layer {
         .collect();
     let width = |line: &Line| {
         let letters = line.text.chars().count() as f64;
-        match (line.is_name, column.detail) {
+        match (line.class == NAME, column.detail) {
             (true, Detail::Address) => letters * SMALL_LETTER,
             (true, _) => letters * LETTER,
             _ => letters * NOTE_LETTER,
@@ -125,8 +128,8 @@ fn layer(column: &mut Column, graph: &Graph<'_>) -> Layer {
 
 /// What is written below a node.
 pub(super) fn lines(vertex: &Vertex<'_>, detail: Detail) -> Vec<Line> {
-    let name = |text: String| Line { text, is_name: true, is_warning: false };
-    let note = |text: String| Line { text, is_name: false, is_warning: false };
+    let name = |text: String| Line { text, class: NAME };
+    let note = |text: String| Line { text, class: "note" };
     if detail == Detail::Bare {
         return Vec::new();
     }
@@ -137,8 +140,9 @@ pub(super) fn lines(vertex: &Vertex<'_>, detail: Detail) -> Vec<Line> {
     lines.extend(vertex.hostname.map(shortened).iter().flat_map(|name| broken(name)).map(note));
     lines.extend(vertex.asn.map(label::asn).map(note));
     lines.extend(node.rtt.map(|rtt| note(label::milliseconds(rtt.median))));
+    lines.extend(vertex.loss.clone().map(|text| Line { text, class: "note bad" }));
     lines.extend(label::mpls(&node.mpls).map(note));
-    let warning = |text: &str| Line { text: text.to_owned(), is_name: false, is_warning: true };
+    let warning = |text: &str| Line { text: text.to_owned(), class: "note warn" };
     lines.extend(label::peculiarities(node).map(warning));
     lines
 }

@@ -27,7 +27,6 @@ fn a_row_a_path() {
 2 paths, 4 hops, 0 % sure to be complete (95 % asked for), 12 probes, 0.31 s
 
 flows  1                   2             3                 4
-                                         loss 33 %
     2  192.0.2.1           198.51.100.2  198.51.100.20     203.0.113.9
        1.20 ms             2.50 ms       4.00 ms           9.00 ms
        limits its answers                MPLS 16004/24001
