@@ -38,11 +38,12 @@ const ALL: &[&str] = &[
     "html",
 ];
 /// Colours, columns that go on below and every single flow are shown by a few.
-const SHAPES: &[&str] = &["table.txt", "table80.txt", "wide.txt", "dot", "mmd", "vis.json", "svg", "html"];
-/// Larger routes say the same again in the long formats.
-const LARGE: &[&str] = &["table.txt", "table80.txt", "wide.txt", "dot", "mmd", "vis.json", "svg"];
+const SHAPES: &[&str] =
+    &["table.txt", "table80.txt", "wide.txt", "json", "dot", "mmd", "vis.json", "svg", "html"];
+/// Of larger routes JSON says the same again, and at length.
+const LARGE: &[&str] = &["table.txt", "table80.txt", "wide.txt", "dot", "mmd", "vis.json", "svg", "html"];
 /// One picture of the widest route is enough.
-const WIDEST: &[&str] = &["table.txt", "table80.txt", "wide80.txt", "mmd", "vis.json", "svg"];
+const WIDEST: &[&str] = &["table.txt", "table80.txt", "wide80.txt", "dot", "mmd", "vis.json", "svg"];
 /// What has a row a path.
 const PATHS: &[&str] = &["table.txt", "table80.txt", "wide.txt", "html"];
 
