@@ -13,7 +13,7 @@ pub(crate) mod pinned;
 mod stopping;
 mod zone;
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 pub(crate) use self::stopping::stopping_points;
 pub use self::{
@@ -218,6 +218,12 @@ impl Route {
     #[must_use]
     pub fn reached(&self) -> bool {
         self.flows.iter().any(|flow| flow.reached == Some(true))
+    }
+
+    /// The nodes at which paths end, by TTL and place in the hop: the destination, or the last answering nodes where none reached it.
+    #[must_use]
+    pub fn path_ends(&self) -> BTreeSet<(Ttl, usize)> {
+        count::ends(self)
     }
 
     /// How many flows reached the destination.

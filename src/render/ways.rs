@@ -29,7 +29,9 @@ impl<'a> Ways<'a> {
             let hop = usize::from(link.ttl.get().saturating_sub(first));
             onwards.entry((hop, link.from)).or_default().push(link.to);
         }
-        Self { route, onwards, ends: ends(route) }
+        let ends = route.path_ends().into_iter();
+        let ends = ends.map(|(ttl, node)| (usize::from(ttl.get().saturating_sub(first)), node)).collect();
+        Self { route, onwards, ends }
     }
 
     /// All paths, hop by hop. `None` where there are more than so many.
@@ -144,24 +146,6 @@ impl<'a> Ways<'a> {
 /// Whether all nodes known at a hop answer, so that a missing answer tells of none.
 pub(super) fn is_answering(route: &Route, ttl: Ttl) -> bool {
     route.hop(ttl).is_some_and(|hop| hop.nodes.iter().all(|node| node.address.is_some()))
-}
-
-/// Where paths end: at the destination, or at the last answering nodes where none reached it.
-fn ends(route: &Route) -> BTreeSet<(usize, usize)> {
-    let nodes = || {
-        let hops = route.hops.iter().enumerate();
-        hops.flat_map(|(place, hop)| {
-            hop.nodes.iter().enumerate().map(move |(index, node)| (place, index, node))
-        })
-    };
-    let reached = nodes().filter(|(_, _, node)| node.destination).map(|(place, index, _)| (place, index));
-    let reached: BTreeSet<_> = reached.collect();
-    if !reached.is_empty() {
-        return reached;
-    }
-    let answering = || nodes().filter(|(_, _, node)| node.address.is_some());
-    let last = answering().map(|(place, _, _)| place).max();
-    answering().filter(|&(place, _, _)| Some(place) == last).map(|(place, index, _)| (place, index)).collect()
 }
 
 #[cfg(test)]
