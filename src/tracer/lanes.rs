@@ -20,6 +20,7 @@ use crate::{flow::FlowId, probe::Ttl, time::Time};
 const SUSPICIOUS: usize = 3;
 /// Controls of one test.
 pub(super) const CONTROLS: usize = 3;
+
 /// What is known of the limits of each hop.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lanes {

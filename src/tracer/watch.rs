@@ -339,10 +339,19 @@ impl Watch {
         let mut settings = plan.settings.clone();
         settings.confidence =
             if self.moved { self.confidence.max(Confidence::PROVEN) } else { self.confidence };
-        let mut inner = (self.make)(&settings);
-        inner.start(plan);
-        self.inner = Some(inner);
+        self.inner = Some((self.make)(&settings));
+        self.search(plan, |inner, plan| inner.start(plan));
+    }
+
+    /// Lets the search for more go on, where it has begun, as far as its packets go.
+    fn search<T>(
+        &mut self,
+        plan: &mut Plan<'_>,
+        go_on: impl FnOnce(&mut dyn Policy, &mut Plan<'_>) -> T,
+    ) -> Option<T> {
+        let told = go_on(self.inner.as_mut()?.as_mut(), plan);
         self.bound_search(plan);
+        Some(told)
     }
 
     /// Ends the search for more where it has used up its packets: whatever it found has to be held against the pinned flows yet.
@@ -393,26 +402,20 @@ impl Policy for Watch {
     }
 
     fn on_answer(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
-        if let Some(inner) = &mut self.inner {
-            inner.on_answer(flow, ttl, plan);
-            self.bound_search(plan);
-        } else {
+        if self.search(plan, |inner, plan| inner.on_answer(flow, ttl, plan)).is_none() {
             self.compare(flow, ttl, plan);
         }
     }
 
     fn on_retry(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
-        if let Some(inner) = &mut self.inner {
-            inner.on_retry(flow, ttl, plan);
-            self.bound_search(plan);
-        }
+        self.search(plan, |inner, plan| inner.on_retry(flow, ttl, plan));
     }
 
     fn on_silence(&mut self, flow: FlowId, ttl: Ttl, plan: &mut Plan<'_>) {
-        if let Some(inner) = &mut self.inner {
-            inner.on_silence(flow, ttl, plan);
-            self.bound_search(plan);
-        } else if self.is_unplaced(flow, ttl, plan) {
+        if self.search(plan, |inner, plan| inner.on_silence(flow, ttl, plan)).is_some() {
+            return;
+        }
+        if self.is_unplaced(flow, ttl, plan) {
             plan.insist(flow, ttl, WAVE);
         } else {
             self.stand_in(flow, ttl, plan);
@@ -421,9 +424,7 @@ impl Policy for Watch {
     }
 
     fn on_idle(&mut self, plan: &mut Plan<'_>) -> Ending {
-        if let Some(inner) = &mut self.inner {
-            let ending = inner.on_idle(plan);
-            self.bound_search(plan);
+        if let Some(ending) = self.search(plan, |inner, plan| inner.on_idle(plan)) {
             if !plan.is_idle() {
                 return ending;
             }
