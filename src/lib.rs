@@ -58,3 +58,4 @@ pub mod tracer;
 pub mod web;
 pub mod whois;
 pub mod wire;
+mod words;

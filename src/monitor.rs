@@ -34,6 +34,7 @@ use crate::{
     time::Time,
     trace::{StopReason, Trace},
     tracer::{Baseline, Settings},
+    words::plural,
 };
 
 /// Changes kept.
@@ -334,7 +335,11 @@ impl Monitor {
         let Verdict { came, went, stayed, moved, lost, found, reached, lengths, .. } = verdict;
         if let Some([before, now]) = lengths.filter(|_| is_path_change || !moved.is_empty()) {
             self.counters.length_changes += 1;
-            let detail = format!("{} {} before, {} now", span(before), hops(before.1), span(now));
+            let detail = format!(
+                "{} before, {} now",
+                span(before, &plural(before.1.into(), "hop")),
+                span(now, &now.1.to_string())
+            );
             self.note(Change { kind: ChangeKind::Length, flows: moved.clone(), detail, ..Change::at(at) });
         }
         if let Some(detail) = systems {
@@ -358,8 +363,9 @@ impl Monitor {
                 _ => {
                     let parts = [(lost.len(), "lost"), (found.len(), "back")].into_iter();
                     let parts = parts.filter(|(count, _)| *count > 0);
-                    let parts: Vec<_> =
-                        parts.map(|(count, word)| format!("{} {word}", flows(count))).collect();
+                    let parts: Vec<_> = parts
+                        .map(|(count, word)| format!("{} {word}", plural(count as u128, "flow")))
+                        .collect();
                     format!("{}, others reach the destination", parts.join(", "))
                 }
             };
@@ -391,20 +397,12 @@ impl Monitor {
     }
 }
 
+/// Lengths from the shortest to the longest, of which the longest is told like this.
+fn span((shortest, longest): (u8, u8), told: &str) -> String {
+    if shortest == longest { told.to_owned() } else { format!("{shortest} to {told}") }
+}
+
 /// The autonomous systems of a trace's addresses, as far as they are known; `None` where nobody knows any.
-/// Lengths from the shortest to the longest; the longest says how many hops they are.
-fn span((shortest, longest): (u8, u8)) -> String {
-    if shortest == longest { longest.to_string() } else { format!("{shortest} to {longest}") }
-}
-
-const fn hops(count: u8) -> &'static str {
-    if count == 1 { "hop" } else { "hops" }
-}
-
-fn flows(count: usize) -> String {
-    format!("{count} {}", if count == 1 { "flow" } else { "flows" })
-}
-
 fn systems_of(trace: &Trace, systems: Option<&dyn Systems>) -> Option<BTreeMap<IpAddr, u32>> {
     let systems = systems?;
     let known = trace.addresses().into_iter();

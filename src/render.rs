@@ -25,7 +25,7 @@ pub use self::{json::Document, svg::svg_style};
 pub(crate) use self::{
     json::{seconds, timestamp},
     label::{Text, address, asn, loss, milliseconds, oddities, printable, stack, standing},
-    verdict::{percent, plural, verdict},
+    verdict::{percent, verdict},
 };
 use crate::{change::Change, trace::Trace};
 

@@ -15,7 +15,6 @@ use crate::{
     network::{Network, Sockets, clock, echo_id, random_secret},
     privilege,
     prober::Prober,
-    render::plural,
     request::wanted_by,
     scheduler::{Fleet, Scheduler},
     storage::Storage,
@@ -23,6 +22,7 @@ use crate::{
     target_files::TargetFiles,
     web,
     whois::Whois,
+    words::plural,
 };
 
 /// Requests to reload that wait for their turn; further ones wait to be heard.

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use sd_notify::NotifyState;
 use tokio::time::MissedTickBehavior;
 
-use crate::{network::Network, render::plural};
+use crate::{network::Network, words::plural};
 
 /// Pings in the time after which the service manager would end the exporter.
 const PINGS: u32 = 3;

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::{Both, Difference, Link, Move, Saved};
-use crate::render::{plural, printable};
+use crate::{render::printable, words::plural};
 
 /// Most lines of one kind; what is beyond is counted.
 const MOST_LINES: usize = 30;

@@ -13,9 +13,11 @@ use super::{
     Text,
     label::SILENT,
     layout::{self, Layer, Layout, Place, Span},
-    verdict::plural,
 };
-use crate::change::{Change, Part};
+use crate::{
+    change::{Change, Part},
+    words::plural,
+};
 
 const MARGIN: f64 = 14.0;
 /// Room above for the numbers of the hops.

@@ -7,12 +7,13 @@ use super::{
     label::{self, Losses, milliseconds},
     rows::Rows,
     svg, timestamp,
-    verdict::{plural, verdict},
+    verdict::verdict,
 };
 use crate::{
     probe::Ttl,
     route::{Diamond, Hop, Node, Route},
     trace::Trace,
+    words::plural,
 };
 
 const STYLE: &str = include_str!("base.css");

@@ -12,9 +12,12 @@ use super::{
     Report, Text,
     graph::{Edge, Graph, Vertex},
     layout::Place,
-    verdict::{plural, verdict},
+    verdict::verdict,
 };
-use crate::route::{Balancing, Diamond, RttSummary};
+use crate::{
+    route::{Balancing, Diamond, RttSummary},
+    words::plural,
+};
 
 /// Room around the picture, above it for the hops, below it for the key.
 const MARGIN: f64 = 20.0;

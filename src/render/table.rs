@@ -16,9 +16,9 @@ use super::{
     grid::{self, Cell, Word},
     label::{self, Losses},
     rows::{Row, Rows},
-    verdict::{is_good, plural, verdict},
+    verdict::{is_good, verdict},
 };
-use crate::{annotations::Annotations, probe::Ttl, route::Route, strategy::Strategy};
+use crate::{annotations::Annotations, probe::Ttl, route::Route, strategy::Strategy, words::plural};
 
 /// The same node as in the path before.
 const DITTO: &str = "\"";

@@ -1,6 +1,9 @@
 //! What a trace found and how sure it is, in one line that claims no more than the probes support.
 
-use crate::trace::{StopReason, Trace};
+use crate::{
+    trace::{StopReason, Trace},
+    words::plural,
+};
 
 /// The verdict on a trace, without a line feed.
 pub(crate) fn verdict(trace: &Trace) -> String {
@@ -59,11 +62,6 @@ fn completeness(trace: &Trace) -> String {
         ),
         (true, _) => format!("incomplete ({})", why()),
     }
-}
-
-/// The count with its noun, in the plural where it is not one.
-pub(crate) fn plural(count: u128, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Rounded down to a tenth, so that it never says more than is so.

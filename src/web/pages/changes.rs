@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::Moment;
 use crate::{
     change::{Change, ChangeKind, Part},
-    render::{self, plural},
+    render,
+    words::plural,
 };
 
 /// Parts that are named of each change; further ones are counted.
